@@ -1,0 +1,35 @@
+//! Who is asking: built and verified once, by the gateway, and passed to everything below a handler.
+
+use std::sync::Arc;
+
+use crate::jwt::Claims;
+
+/// A verified caller of one project.
+///
+/// Cloning is cheap (reference counts): the gateway caches callers by token.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The verified claims; `claims.role` is the PostgreSQL role that the request runs as.
+    pub claims: Arc<Claims>,
+    /// Whether this is more than the project's anonymous role: a user's token or the service key.
+    /// Decides between 401 and 403 when PostgreSQL refuses (SQLSTATE 42501).
+    pub authenticated: bool,
+}
+
+impl Caller {
+    /// The PostgreSQL role that the request runs as.
+    #[must_use]
+    pub fn role(&self) -> &str {
+        &self.claims.role
+    }
+}
+
+/// The id of one request, as sent back in `x-request-id` and written to every log line of it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RequestId(pub Arc<str>);
+
+/// The public address of the project's API as this request reached it: `https://host[:port]`, no slash at the end.
+///
+/// Made by the gateway (from `X-Forwarded-*` of trusted proxies only); links in mails and `iss` start with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicUrl(pub Arc<str>);

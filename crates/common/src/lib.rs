@@ -1,0 +1,22 @@
+//! Words that every crate shares: ids, callers, claims, projects, error kinds.
+//!
+//! Everything here is pure: no sockets, no clock, no environment, no runtime. Whoever needs the time passes it in.
+//! Two services that must talk do it by a type of this crate, a row, or a message on a channel.
+
+#![forbid(unsafe_code)]
+
+mod caller;
+mod error_kind;
+mod inbox;
+pub mod jwt;
+mod project;
+mod settings;
+
+pub use caller::{Caller, PublicUrl, RequestId};
+pub use error_kind::ErrorKind;
+pub use inbox::{CapturedMail, Inbox};
+pub use project::{
+    ApiKeys, Directory, DirectoryError, Login, Logins, Project, ProjectId, ProjectRef, ProjectRefError,
+    UserId,
+};
+pub use settings::{AuthSettings, RestSettings, SmtpSettings};

@@ -1,0 +1,116 @@
+//! What a project may set, per service. Stored as JSON by the control plane, read by the services.
+//!
+//! A missing field takes its default, so that old rows stay readable; an unknown field is refused, so that a typing
+//! mistake is not silently ignored.
+
+use serde::{Deserialize, Serialize};
+
+/// Settings of a project's data API, under PostgREST's own names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RestSettings {
+    /// Exposed schemas, the default one first.
+    pub db_schemas: Vec<String>,
+    /// Schemas appended to `search_path` of every request.
+    pub db_extra_search_path: Vec<String>,
+    /// The most rows that one answer holds; `None` for no limit.
+    pub db_max_rows: Option<u64>,
+    /// The role of a request without a token; `None` refuses those (PGRST302).
+    pub db_anon_role: Option<String>,
+    /// A function called in every request after the settings, before the query: `schema.function`.
+    pub db_pre_request: Option<String>,
+    /// Whether aggregate functions are allowed in `select`.
+    pub db_aggregates_enabled: bool,
+    /// Whether `Accept: application/vnd.pgrst.plan` is answered.
+    pub db_plan_enabled: bool,
+    /// How a transaction ends: `commit`, `commit-allow-override`, `rollback`, `rollback-allow-override`.
+    pub db_tx_end: String,
+}
+
+impl Default for RestSettings {
+    fn default() -> Self {
+        Self {
+            db_schemas: vec!["public".into(), "graphql_public".into()],
+            db_extra_search_path: vec!["public".into(), "extensions".into()],
+            db_max_rows: Some(1000),
+            db_anon_role: Some("anon".into()),
+            db_pre_request: None,
+            db_aggregates_enabled: false,
+            db_plan_enabled: false,
+            db_tx_end: "commit".into(),
+        }
+    }
+}
+
+/// Settings of a project's auth service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuthSettings {
+    /// Where mail links lead when a request names no allowed `redirect_to`.
+    pub site_url: String,
+    /// Further redirect targets, with globs (`https://*.example.com/**`).
+    pub redirect_urls: Vec<String>,
+    /// No new users by sign-up; the admin API still creates them.
+    pub disable_signup: bool,
+    /// Sign-up without e-mail and password.
+    pub anonymous_users: bool,
+    /// Whether a new e-mail address counts as confirmed without a mail.
+    pub mailer_autoconfirm: bool,
+    /// Lifetime of an access token.
+    pub jwt_expiry_secs: u64,
+    /// Shortest password, in characters.
+    pub password_min_length: usize,
+    /// Lifetime of a mailed token.
+    pub mailer_otp_expiry_secs: u64,
+    /// Whether each refresh gives a new refresh token and retires the old one.
+    pub refresh_token_rotation: bool,
+    /// For how long a retired refresh token may still be presented without ending the session.
+    pub refresh_token_reuse_interval_secs: u64,
+    /// The least time between two mails to one address.
+    pub mail_max_frequency_secs: u64,
+    /// The most mails that the project sends in an hour.
+    pub mail_max_per_hour: u32,
+    /// The SMTP server; `None` captures mails in the development inbox.
+    pub smtp: Option<SmtpSettings>,
+}
+
+impl Default for AuthSettings {
+    fn default() -> Self {
+        Self {
+            site_url: "http://localhost:3000".into(),
+            redirect_urls: Vec::new(),
+            disable_signup: false,
+            anonymous_users: false,
+            mailer_autoconfirm: true,
+            jwt_expiry_secs: 3600,
+            password_min_length: 6,
+            mailer_otp_expiry_secs: 3600,
+            refresh_token_rotation: true,
+            refresh_token_reuse_interval_secs: 10,
+            mail_max_frequency_secs: 60,
+            mail_max_per_hour: 30,
+            smtp: None,
+        }
+    }
+}
+
+/// How to reach a project's SMTP server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SmtpSettings {
+    /// Host name or address.
+    pub host: String,
+    /// TCP port; 465 speaks TLS from the start, others upgrade by STARTTLS when `tls` is set.
+    pub port: u16,
+    /// Whether the connection must be encrypted.
+    #[serde(default)]
+    pub tls: bool,
+    /// User name, if the server asks for one.
+    #[serde(default)]
+    pub username: Option<String>,
+    /// Password, if the server asks for one. Encrypted at rest with the project's secrets.
+    #[serde(default)]
+    pub password: Option<String>,
+    /// The sender: `Name <address>`.
+    pub from: String,
+}

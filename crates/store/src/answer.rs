@@ -1,0 +1,38 @@
+//! What PostgreSQL answered: rows as it sent them, shared, not copied.
+
+use bytes::Bytes;
+
+/// The rows of a statement and its command tag.
+#[derive(Debug, Clone, Default)]
+pub struct Answer {
+    /// The rows, in the order they came.
+    pub rows: Vec<Row>,
+    /// Rows affected or returned, from the command tag.
+    pub affected: u64,
+}
+
+/// One row; columns in PostgreSQL's text format.
+#[derive(Debug, Clone, Default)]
+pub struct Row {
+    columns: Vec<Option<Bytes>>,
+}
+
+impl Row {
+    /// A row of `columns`; `None` is null.
+    #[must_use]
+    pub fn new(columns: Vec<Option<Bytes>>) -> Self {
+        Self { columns }
+    }
+
+    /// Column `idx` (0-based) as PostgreSQL sent it; `None` when it is null or there is no such column.
+    #[must_use]
+    pub fn bytes(&self, idx: usize) -> Option<&Bytes> {
+        self.columns.get(idx)?.as_ref()
+    }
+
+    /// Column `idx` as text; `None` when it is null, absent or not UTF-8.
+    #[must_use]
+    pub fn text(&self, idx: usize) -> Option<&str> {
+        std::str::from_utf8(self.bytes(idx)?).ok()
+    }
+}

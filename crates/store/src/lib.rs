@@ -1,0 +1,31 @@
+//! Every socket downwards. Services say by intent what they need; nobody above this crate names a driver.
+//!
+//! - [`Databases`]: one [`Database`] per project, opened on demand, closed when idle (REQ H7).
+//! - [`Database::read`] and [`Database::write`]: the data path. Settings and one statement travel together under one
+//!   Sync: one network round trip, one implicit transaction. Own client on `postgres-protocol`.
+//! - [`Database::services`]: pooled `tokio-postgres` connections for everything off the data path.
+//! - [`Server`]: where PostgreSQL is, and how to connect to a database of it as somebody.
+//! - [`migrate`]: a crate's migrations, under an advisory lock.
+
+#![forbid(unsafe_code)]
+
+mod answer;
+mod database;
+mod databases;
+mod error;
+mod migrate;
+mod server;
+mod statement;
+
+pub use answer::{Answer, Row};
+pub use database::{Database, Notification, Notifications};
+pub use databases::{Databases, PoolSettings};
+pub use error::{Error, PgError};
+pub use migrate::migrate;
+pub use server::Server;
+pub use statement::{End, Session, Statement};
+
+/// A pooled `tokio-postgres` connection; dereferences to `tokio_postgres::Client`.
+pub use deadpool_postgres::Object as ServiceClient;
+/// The driver of everything off the data path, so that services need no dependency of their own.
+pub use tokio_postgres as postgres;

@@ -1,0 +1,52 @@
+//! What travels to PostgreSQL in one round trip: session settings, one statement, and how the transaction ends.
+//!
+//! Built by the pure stages of a service; the text holds no client input (that is `params`).
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::Answer;
+
+/// A statement with its parameters in PostgreSQL's text format.
+///
+/// Parameter types are left to PostgreSQL (OID 0), so a cast in the text (`$1::int`) decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statement {
+    /// The text, with `$1`… for parameters. Prepared once per connection and role under this text.
+    pub text: Arc<str>,
+    /// One value per parameter, in order; `None` is null.
+    pub params: Vec<Option<Bytes>>,
+}
+
+/// What holds for one transaction: sent before the statement, gone after it.
+#[derive(Debug, Clone, Default)]
+pub struct Session {
+    /// `set_config(name, value, true)`, in order. `role` comes first by convention, so that what follows
+    /// is checked with the caller's rights.
+    pub settings: Vec<(Cow<'static, str>, String)>,
+    /// A statement without parameters to run after the settings (PostgREST's `db-pre-request`): its text.
+    pub before: Option<Arc<str>>,
+}
+
+/// How a write's transaction ends.
+pub enum End {
+    /// Commit when the statement succeeds. One round trip.
+    Commit,
+    /// Check deferred constraints, then roll back. One round trip.
+    Rollback,
+    /// Ask after the statement: `true` commits. Two round trips.
+    If(Box<dyn FnOnce(&Answer) -> bool + Send>),
+}
+
+impl fmt::Debug for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Commit => "Commit",
+            Self::Rollback => "Rollback",
+            Self::If(_) => "If",
+        })
+    }
+}
