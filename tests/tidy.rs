@@ -1,0 +1,148 @@
+//! House rules that a compiler does not check: layers, module headers, file length, scripts.
+//!
+//! The tables here mirror ARCHITECTURE.md; when one changes, so does the other.
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cargo_metadata::{DependencyKind, MetadataCommand};
+
+/// Crate → layer. A crate imports only from lower layers; `store` and the services keep out of their own layer too.
+const LAYERS: &[(&str, u8)] = &[
+    ("common", 1),
+    ("store", 2),
+    ("auth", 3),
+    ("control_plane", 3),
+    ("data_api", 3),
+    ("state", 3),
+    ("gateway", 4),
+    ("madbase", 5),
+];
+
+/// For tests only: may import anything, and nothing ships with it.
+const DEVELOPMENT: &[&str] = &["testkit"];
+
+/// What a layer never imports (STYLE §3).
+const BANNED: &[(&str, &[&str])] = &[
+    ("common", &["tokio", "axum", "tokio-postgres", "redis", "reqwest"]),
+    ("store", &["axum", "tower", "tower-http", "hyper"]),
+    ("auth", &["tokio-postgres", "postgres-protocol", "deadpool-postgres", "redis"]),
+    ("control_plane", &["tokio-postgres", "postgres-protocol", "deadpool-postgres", "redis"]),
+    ("data_api", &["tokio-postgres", "postgres-protocol", "deadpool-postgres", "redis"]),
+    ("gateway", &["tokio-postgres", "postgres-protocol", "deadpool-postgres", "redis"]),
+];
+
+const MAX_PRODUCTION_LINES: usize = 500;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// Crate → its dependencies of kind `kind`.
+fn dependencies(kind: DependencyKind) -> BTreeMap<String, Vec<String>> {
+    let metadata = MetadataCommand::new().manifest_path(root().join("Cargo.toml")).no_deps().exec().unwrap();
+    let of = |package: &cargo_metadata::Package| {
+        package.dependencies.iter().filter(|it| it.kind == kind).map(|it| it.name.clone()).collect()
+    };
+    metadata.packages.iter().map(|it| (it.name.to_string(), of(it))).collect()
+}
+
+fn files(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() {
+            if !name.starts_with('.') && name != "target" && name != "node_modules" {
+                files(&path, extension, found);
+            }
+        } else if path.extension().is_some_and(|it| it == extension) {
+            found.push(path);
+        }
+    }
+}
+
+fn rust_files() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    files(&root(), "rs", &mut found);
+    assert!(found.len() > 20, "the walk found too few files: {found:?}");
+    found
+}
+
+#[test]
+fn every_crate_has_a_layer() {
+    for name in dependencies(DependencyKind::Normal).keys() {
+        let known = LAYERS.iter().any(|it| it.0 == name) || DEVELOPMENT.contains(&name.as_str());
+        assert!(known, "crate {name} is missing from LAYERS in tests/tidy.rs and from ARCHITECTURE.md");
+    }
+}
+
+#[test]
+fn dependencies_point_down() {
+    let layers: BTreeMap<&str, u8> = LAYERS.iter().copied().collect();
+    for (name, dependencies) in dependencies(DependencyKind::Normal) {
+        let Some(layer) = layers.get(name.as_str()) else { continue };
+        for dependency in dependencies {
+            assert!(!DEVELOPMENT.contains(&dependency.as_str()), "{name} ships with {dependency}");
+            if let Some(below) = layers.get(dependency.as_str()) {
+                assert!(below < layer, "{name} (layer {layer}) imports {dependency} (layer {below})");
+            }
+            let banned = BANNED.iter().find(|it| it.0 == name).map_or(&[][..], |it| it.1);
+            assert!(!banned.contains(&dependency.as_str()), "{name} must not import {dependency}");
+        }
+    }
+}
+
+#[test]
+fn only_madbase_reads_the_environment() {
+    for path in rust_files() {
+        let shown = path.strip_prefix(root()).unwrap().display().to_string();
+        let free = ["crates/madbase/", "crates/testkit/", "tests/"].iter().any(|it| shown.starts_with(it));
+        if free || shown.contains("/tests/") || shown.contains("/benches/") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(!text.contains("env::var"), "{shown} reads the environment; settings come from `madbase`");
+    }
+}
+
+#[test]
+fn files_open_with_a_page_of_docs() {
+    for path in rust_files() {
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("//!"), "{} does not open with //!", path.display());
+    }
+}
+
+#[test]
+fn files_stay_short() {
+    for path in rust_files() {
+        let shown = path.strip_prefix(root()).unwrap().display().to_string();
+        if shown.contains("/tests/") || shown.starts_with("tests/") || shown.ends_with("tests.rs") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let lines = text.lines().take_while(|it| *it != "#[cfg(test)]").count();
+        assert!(lines <= MAX_PRODUCTION_LINES, "{shown} has {lines} lines; split it by what it does");
+    }
+}
+
+#[test]
+fn the_script_stays_small() {
+    let script = fs::read_to_string(root().join("madbase")).unwrap();
+    assert!(script.starts_with("#!/bin/sh\n"), "./madbase is POSIX sh");
+    assert!(script.lines().count() < 150, "./madbase grows: logic belongs in Rust");
+}
+
+#[test]
+fn decisions_are_numbered_without_gaps() {
+    let mut found = Vec::new();
+    files(&root().join("docs/decisions"), "md", &mut found);
+    let mut numbers: Vec<usize> = found
+        .iter()
+        .map(|it| it.file_name().unwrap().to_string_lossy().split('-').next().unwrap().parse().unwrap())
+        .collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (1..=found.len()).collect::<Vec<_>>());
+}
