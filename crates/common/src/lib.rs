@@ -16,7 +16,7 @@ pub use caller::{Caller, PublicUrl, RequestId};
 pub use error_kind::ErrorKind;
 pub use inbox::{CapturedMail, Inbox};
 pub use project::{
-    ApiKeys, Directory, DirectoryError, Login, Logins, Project, ProjectId, ProjectRef, ProjectRefError,
-    UserId,
+    ApiKeys, Directory, DirectoryError, Finding, Login, Logins, Project, ProjectId, ProjectRef,
+    ProjectRefError, UserId,
 };
 pub use settings::{AuthSettings, RestSettings, SmtpSettings};

@@ -153,16 +153,17 @@ pub struct Project {
     pub version: i64,
 }
 
+/// The answer of [`Directory::find`], to be awaited; boxed so that the gateway can hold any directory.
+pub type Finding<'a> =
+    Pin<Box<dyn Future<Output = Result<Option<Arc<Project>>, DirectoryError>> + Send + 'a>>;
+
 /// Finds projects. Implemented by the control plane, asked by the gateway through its cache.
 pub trait Directory: fmt::Debug + Send + Sync {
     /// The project called `reference`, or `None`.
     ///
     /// # Errors
     /// [`DirectoryError`] when the control database does not answer.
-    fn find<'a>(
-        &'a self,
-        reference: &'a ProjectRef,
-    ) -> Pin<Box<dyn Future<Output = Result<Option<Arc<Project>>, DirectoryError>> + Send + 'a>>;
+    fn find<'a>(&'a self, reference: &'a ProjectRef) -> Finding<'a>;
 }
 
 /// The control database did not answer; the source is for the log only.
