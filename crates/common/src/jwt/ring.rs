@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
 use serde_json::{Map, Value};
 
@@ -123,6 +124,37 @@ impl Key {
     }
 }
 
+impl Key {
+    /// A verification key from a JWK (RFC 7517): `oct`, `RSA`, `EC` (P-256, P-384) or `OKP` (Ed25519).
+    ///
+    /// # Errors
+    /// [`KeyError`] when members are missing or the key type is unknown.
+    pub fn from_jwk(jwk: &Value) -> Result<Self, KeyError> {
+        let parsed: Jwk = serde_json::from_value(jwk.clone()).map_err(|it| KeyError(it.into()))?;
+        let algorithms = match &parsed.algorithm {
+            AlgorithmParameters::OctetKey(_) => vec![Algorithm::HS256, Algorithm::HS384, Algorithm::HS512],
+            AlgorithmParameters::RSA(_) => vec![
+                Algorithm::RS256,
+                Algorithm::RS384,
+                Algorithm::RS512,
+                Algorithm::PS256,
+                Algorithm::PS384,
+                Algorithm::PS512,
+            ],
+            AlgorithmParameters::EllipticCurve(it) if it.curve == EllipticCurve::P384 => {
+                vec![Algorithm::ES384]
+            }
+            AlgorithmParameters::EllipticCurve(_) => vec![Algorithm::ES256],
+            AlgorithmParameters::OctetKeyPair(_) => vec![Algorithm::EdDSA],
+            _ => return Err(KeyError("unknown key type".into())),
+        };
+        let decoding = DecodingKey::from_jwk(&parsed).map_err(|it| KeyError(it.into()))?;
+        let symmetric = matches!(parsed.algorithm, AlgorithmParameters::OctetKey(_));
+        let public_jwk = (!symmetric).then(|| jwk.clone());
+        Ok(Self { kid: parsed.common.key_id, algorithms, decoding, encoding: None, public_jwk })
+    }
+}
+
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Key")
@@ -143,6 +175,21 @@ impl KeyRing {
     #[must_use]
     pub fn new(keys: Vec<Key>) -> Self {
         Self { keys: keys.into() }
+    }
+
+    /// Verification keys from what PostgREST calls `jwt-secret`: a JWK set, one JWK, or a shared secret as it stands.
+    ///
+    /// # Errors
+    /// [`KeyError`] when the text is JSON but holds no usable key.
+    pub fn from_jwt_secret(text: &str) -> Result<Self, KeyError> {
+        let Ok(Value::Object(json)) = serde_json::from_str(text) else {
+            return Ok(Self::new(vec![Key::from_secret(text.as_bytes())]));
+        };
+        let keys = match json.get("keys") {
+            Some(Value::Array(keys)) => keys.iter().map(Key::from_jwk).collect::<Result<Vec<_>, _>>()?,
+            _ => vec![Key::from_jwk(&Value::Object(json))?],
+        };
+        Ok(Self::new(keys))
     }
 
     /// The public keys as a JWK set (RFC 7517); secrets are left out.
@@ -278,5 +325,19 @@ mod tests {
             KeyRing::new(vec![Key { algorithms: vec![Algorithm::ES256], ..Key::from_secret(b"public") }]);
         let token = sign_with(&Key::from_secret(b"public"), &Map::new()).unwrap();
         assert_eq!(ring.verify(&token, &RULES), Err(Error::Key));
+    }
+
+    #[test]
+    fn a_jwt_secret_is_text_a_key_or_a_set() {
+        let secret = b"a secret of at least thirty-two bytes";
+        let token = ring().sign(&Map::new()).unwrap();
+        let jwk = json!({"kty": "oct", "k": BASE64_URL_SAFE_NO_PAD.encode(secret)});
+        let set = json!({"keys": [jwk]});
+        for text in [String::from_utf8(secret.to_vec()).unwrap(), jwk.to_string(), set.to_string()] {
+            let ring = KeyRing::from_jwt_secret(&text).unwrap();
+            assert_eq!(ring.verify(&token, &RULES).map(|it| it.role), Ok("anon".into()), "{text}");
+            assert_eq!(ring.jwks(), json!({"keys": []}), "a shared secret is never published");
+        }
+        assert!(KeyRing::from_jwt_secret(r#"{"kty": "oct"}"#).is_err());
     }
 }
