@@ -1,1 +1,12 @@
-//! Skeleton.
+//! What tests share: one runtime, one throw-away PostgreSQL, projects and personas. Development only.
+//!
+//! [`run`] runs a test's future; [`server`] is the PostgreSQL of this test process (`MADBASE_TEST_DATABASE_URL`
+//! when set, so that many processes can share one; else a cluster of its own that cleans up by itself).
+
+#![forbid(unsafe_code)]
+
+mod runtime;
+mod server;
+
+pub use runtime::run;
+pub use server::{TestServer, server};

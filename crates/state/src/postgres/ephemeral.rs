@@ -1,0 +1,102 @@
+//! A throw-away cluster for a test process: fast, without durability, gone with the process however that ends.
+
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use secrecy::SecretString;
+use uuid::Uuid;
+
+use super::{Cluster, Durability, Error, Running, SUPERUSER, Search};
+
+/// Attempts when somebody else takes the port between our choice and PostgreSQL's start.
+const ATTEMPTS: u32 = 3;
+
+/// Waits for the end of its input, which is the end of the process that holds the other end of the pipe (by any
+/// signal); then stops PostgreSQL and deletes the directory `$1`.
+const WATCHDOG: &str = r#"
+trap '' HUP INT TERM
+cat >/dev/null
+pid=$(head -n 1 "$1/postgres/postmaster.pid" 2>/dev/null)
+tries=0
+while [ -n "$pid" ] && kill -QUIT "$pid" 2>/dev/null && [ "$tries" -lt 100 ]; do
+    sleep 0.1
+    tries=$((tries + 1))
+done
+tries=0
+while [ -e "$1" ] && [ "$tries" -lt 50 ]; do
+    rm -rf "$1" 2>/dev/null || sleep 0.2
+    tries=$((tries + 1))
+done
+"#;
+
+/// A running throw-away cluster. It stops and is deleted when this is dropped or the process ends.
+#[derive(Debug)]
+pub struct Ephemeral {
+    url: String,
+    /// Holds the pipe: dropping it is what the watchdog waits for.
+    _watchdog: Child,
+    _running: Running,
+}
+
+impl Ephemeral {
+    /// The superuser's URL of database `postgres`, with its password.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+/// Make and start a throw-away cluster in the system's temporary directory; about a second.
+///
+/// # Errors
+/// Those of [`Cluster::open`], [`Cluster::initialise`] and [`Cluster::start`].
+pub async fn ephemeral(search: &Search) -> Result<Ephemeral, Error> {
+    let root = make_root()?;
+    let watchdog = watch(&root).map_err(Error::spawn(Path::new("sh")))?;
+    let cluster = Cluster::open(&root, search, Durability::None)?;
+    let password = Uuid::new_v4().simple().to_string();
+    cluster.initialise(&SecretString::from(password.as_str())).await?;
+    let running = start(&cluster).await?;
+    let url = format!("postgres://{SUPERUSER}:{password}@127.0.0.1:{}/postgres", running.port());
+    Ok(Ephemeral { url, _watchdog: watchdog, _running: running })
+}
+
+async fn start(cluster: &Cluster) -> Result<Running, Error> {
+    let mut attempt = 1;
+    loop {
+        match cluster.start(some_port()?).await {
+            Err(Error::Start { .. }) if attempt < ATTEMPTS => attempt += 1,
+            other => return other,
+        }
+    }
+}
+
+fn some_port() -> Result<u16, Error> {
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|it| it.local_addr());
+    free.map(|it| it.port()).map_err(|_| Error::NoPort { first: 0, last: 0 })
+}
+
+fn make_root() -> Result<PathBuf, Error> {
+    let root = std::env::temp_dir().join(format!("madbase-test-{}", Uuid::new_v4().simple()));
+    std::fs::DirBuilder::new()
+        .mode(0o755)
+        .create(&root)
+        .and_then(|()| std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o755)))
+        .map_err(Error::file("create", &root))?;
+    Ok(root)
+}
+
+fn watch(root: &Path) -> io::Result<Child> {
+    Command::new("sh")
+        .args(["-c", WATCHDOG, "madbase-watchdog"])
+        .arg(root)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+}

@@ -1,0 +1,60 @@
+//! The PostgreSQL of a test process.
+
+use state::postgres::{Ephemeral, Search};
+use tokio::sync::OnceCell;
+
+static SERVER: OnceCell<TestServer> = OnceCell::const_new();
+
+/// A PostgreSQL for tests, with its superuser.
+#[derive(Debug)]
+pub struct TestServer {
+    url: String,
+    store: store::Server,
+    _own: Option<Ephemeral>,
+}
+
+impl TestServer {
+    /// The superuser's URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.url.clone()
+    }
+
+    /// The server as the crates under test take it.
+    #[must_use]
+    pub fn store(&self) -> store::Server {
+        self.store.clone()
+    }
+}
+
+/// The PostgreSQL of this test process; started at the first call, gone with the process.
+///
+/// # Panics
+/// When it cannot be started: the message names the next step.
+pub async fn server() -> &'static TestServer {
+    SERVER.get_or_init(open).await
+}
+
+async fn open() -> TestServer {
+    let (url, own) = match setting("MADBASE_TEST_DATABASE_URL") {
+        Some(url) => (url, None),
+        None => {
+            let own = state::postgres::ephemeral(&search()).await.expect("start a throw-away PostgreSQL");
+            (own.url().to_owned(), Some(own))
+        }
+    };
+    let store = store::Server::from_url(&url).expect("read the test server's URL");
+    TestServer { url, store, _own: own }
+}
+
+fn search() -> Search {
+    Search { only: setting("MADBASE_POSTGRES_BIN").map(Into::into), path: std::env::var_os("PATH") }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test process is its own `madbase`: nobody else reads settings"
+)]
+fn setting(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|it| !it.is_empty())
+}
