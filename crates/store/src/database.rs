@@ -2,13 +2,33 @@
 
 use std::time::Duration;
 
-use crate::{Answer, End, Error, ServiceClient, Session, Statement};
+use common::Project;
+use tokio::time::Instant;
+use tokio_postgres::Config;
+use tokio_util::sync::CancellationToken;
 
-/// One project's database.
+use crate::listen::{self, Notifications};
+use crate::services::Services;
+use crate::{Answer, End, Error, PoolSettings, Server, ServiceClient, Session, Statement};
+
+/// One project's database. Dropping the last reference closes its connections.
 #[derive(Debug)]
-pub struct Database {}
+pub struct Database {
+    services: Services,
+    authenticator: Config,
+    /// Cancelled when this is dropped, or earlier by [`Database::close`]: everything behind ends.
+    closing: CancellationToken,
+}
 
 impl Database {
+    /// No connection is made yet.
+    pub(crate) fn open(server: &Server, settings: &PoolSettings, project: &Project) -> Self {
+        let authenticator = server.config(&project.database, Some(&project.logins.authenticator));
+        let services = server.config(&project.database, Some(&project.logins.services));
+        let services = Services::new(services, settings);
+        Self { services, authenticator, closing: CancellationToken::new() }
+    }
+
     /// Run a statement that only reads (`transaction_read_only` is set): may share a connection with other reads
     /// and may be repeated after a lost connection. One round trip.
     ///
@@ -36,40 +56,30 @@ impl Database {
     /// # Errors
     /// [`Error::PoolTimeout`] when none is free in time, [`Error::Connect`] when PostgreSQL does not answer.
     pub async fn services(&self) -> Result<ServiceClient, Error> {
-        todo!("store")
+        self.services.get().await
     }
 
     /// Listen on `channel` as the authenticator: reconnects by itself (1 s, then up to 30 s apart).
     #[must_use]
     pub fn listen(&self, channel: &'static str) -> Notifications {
-        let _ = channel;
-        todo!("store")
+        listen::listen(self.authenticator.clone(), channel, self.closing.clone())
+    }
+
+    /// Refuse new work, let what runs finish until `deadline`, then end every connection.
+    pub(crate) async fn close(&self, deadline: Instant) {
+        self.services.drain();
+        let drained = async {
+            while self.services.open() > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let _ = tokio::time::timeout_at(deadline, drained).await;
+        self.closing.cancel();
     }
 }
 
-/// What a listener hears.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Notification {
-    /// The connection is (again) up: whatever was notified before may have been missed.
-    Connected,
-    /// A `NOTIFY` with its payload.
-    Message(String),
-}
-
-/// A stream of notifications; dropping it ends the connection behind.
-#[derive(Debug)]
-pub struct Notifications {
-    receiver: tokio::sync::mpsc::Receiver<Notification>,
-}
-
-impl Notifications {
-    /// The next notification; `None` when the database was closed.
-    pub async fn next(&mut self) -> Option<Notification> {
-        self.receiver.recv().await
-    }
-
-    /// Wait until no further notification came for `quiet` (debouncing), dropping what comes meanwhile.
-    pub async fn settle(&mut self, quiet: Duration) {
-        while let Ok(Some(_)) = tokio::time::timeout(quiet, self.receiver.recv()).await {}
+impl Drop for Database {
+    fn drop(&mut self) {
+        self.closing.cancel();
     }
 }

@@ -1,11 +1,18 @@
 //! One [`Database`] per project: opened on demand, at most 100, closed after 300 s without use (REQ H7).
 
-use std::sync::Arc;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use common::Project;
+use common::{Login, Project, ProjectRef};
+use futures_util::future::join_all;
+use moka::future::Cache;
+use moka::policy::EvictionPolicy;
+use secrecy::ExposeSecret as _;
+use tokio::time::Instant;
 
-use crate::{Database, Error, Server};
+use crate::{Database, Server};
 
 /// Bounds of the pools; every field is a setting with this default.
 #[derive(Debug, Clone)]
@@ -40,37 +47,117 @@ impl Default for PoolSettings {
 /// The databases of all projects on one server. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Databases {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
     server: Server,
     settings: PoolSettings,
+    cache: Cache<Key, Entry>,
+    hasher: RandomState,
+    sweeping: AtomicBool,
+}
+
+/// A project and a fingerprint of how its database is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    reference: ProjectRef,
+    fingerprint: u64,
+}
+
+/// What the cache holds. Emptied on eviction, because the cache frees evicted values only some time later: from then
+/// on the database lives as long as its borrowers.
+#[derive(Debug, Clone)]
+struct Entry(Arc<Mutex<Option<Arc<Database>>>>);
+
+impl Entry {
+    fn new(database: Database) -> Self {
+        Self(Arc::new(Mutex::new(Some(Arc::new(database)))))
+    }
+
+    fn get(&self) -> Option<Arc<Database>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn empty(&self) -> Option<Arc<Database>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 impl Databases {
     /// No connection is made yet.
     #[must_use]
     pub fn new(server: Server, settings: PoolSettings) -> Self {
-        Self { server, settings }
+        let cache = Cache::builder()
+            .max_capacity(settings.max_projects)
+            .time_to_idle(settings.idle_timeout)
+            .eviction_policy(EvictionPolicy::lru())
+            .eviction_listener(|_, entry: Entry, _| drop(entry.empty()))
+            .build();
+        let hasher = RandomState::new();
+        let sweeping = AtomicBool::new(false);
+        Self { shared: Arc::new(Shared { server, settings, cache, hasher, sweeping }) }
     }
 
     /// The server behind, for the administrator's work.
     #[must_use]
     pub fn server(&self) -> &Server {
-        &self.server
+        &self.shared.server
     }
 
     /// The database of `project`; opened on first use, connections are made when first needed.
     ///
     /// A project with another `version` opens anew when its login, password or database changed.
     pub async fn of(&self, project: &Project) -> Arc<Database> {
-        let _ = (project, &self.settings);
-        todo!("store")
+        let shared = &*self.shared;
+        let key = shared.key(project);
+        loop {
+            let open = async { Entry::new(Database::open(&shared.server, &shared.settings, project)) };
+            let entry = shared.cache.entry_by_ref(&key).or_insert_with(open).await;
+            if entry.is_fresh() {
+                self.sweep();
+                shared.cache.run_pending_tasks().await;
+            }
+            // Empty: evicted between finding and looking.
+            if let Some(database) = entry.into_value().get() {
+                return database;
+            }
+        }
     }
 
     /// Close all connections; borrowers finish first, at most `limit` long.
     pub async fn close(&self, limit: Duration) {
-        let _ = limit;
-        todo!("store")
+        let deadline = Instant::now() + limit;
+        let open: Vec<_> = self.shared.cache.iter().filter_map(|(_, entry)| entry.get()).collect();
+        self.shared.cache.invalidate_all();
+        self.shared.cache.run_pending_tasks().await;
+        join_all(open.iter().map(|it| it.close(deadline))).await;
+    }
+
+    /// Look for idle databases now and then: the cache itself only looks when it is used.
+    fn sweep(&self) {
+        if self.shared.sweeping.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let idle = self.shared.settings.idle_timeout;
+        let every = (idle / 8).clamp(Duration::from_millis(10), Duration::from_secs(10));
+        let shared = Arc::downgrade(&self.shared);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(every).await;
+                let Some(shared) = Weak::upgrade(&shared) else { return };
+                shared.cache.run_pending_tasks().await;
+            }
+        });
     }
 }
 
-#[expect(dead_code, reason = "replaced by the implementation")]
-fn unused(_: Error) {}
+impl Shared {
+    fn key(&self, project: &Project) -> Key {
+        let login = |it: &Login| self.hasher.hash_one((&it.user, it.password.expose_secret()));
+        let parts =
+            (&project.database, login(&project.logins.authenticator), login(&project.logins.services));
+        Key { reference: project.reference.clone(), fingerprint: self.hasher.hash_one(parts) }
+    }
+}

@@ -13,14 +13,17 @@ mod answer;
 mod database;
 mod databases;
 mod error;
+mod listen;
 mod migrate;
 mod server;
+mod services;
 mod statement;
 
 pub use answer::{Answer, Row};
-pub use database::{Database, Notification, Notifications};
+pub use database::Database;
 pub use databases::{Databases, PoolSettings};
 pub use error::{Error, PgError};
+pub use listen::{Notification, Notifications};
 pub use migrate::migrate;
 pub use server::Server;
 pub use statement::{End, Session, Statement};

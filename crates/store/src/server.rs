@@ -1,15 +1,27 @@
 //! Where PostgreSQL is: hosts or a socket directory, and the login that may create databases and roles.
 //!
-//! Made by `madbase` from `DATABASE_URL` or from the PostgreSQL that it runs itself.
+//! Made by `madbase` from `DATABASE_URL` or from the PostgreSQL that it runs itself. What the URL leaves open gets the
+//! limits that failover was measured with: a dead peer is noticed within seconds instead of minutes.
+
+use std::time::Duration;
 
 use common::Login;
+use secrecy::ExposeSecret as _;
+use tokio_postgres::Config;
 
 use crate::Error;
+
+/// `connect_timeout` when the URL names none; covers TCP only.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// `tcp_user_timeout` when the URL names none: how long sent bytes may stay unacknowledged.
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(2);
+/// The driver's own default, which stands for "the URL names none".
+const KEEPALIVES_IDLE_UNSET: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// A PostgreSQL server (or several hosts of one cluster).
 #[derive(Debug, Clone)]
 pub struct Server {
-    config: tokio_postgres::Config,
+    config: Config,
 }
 
 impl Server {
@@ -18,8 +30,8 @@ impl Server {
     /// # Errors
     /// [`Error::Url`] when it cannot be read.
     pub fn from_url(url: &str) -> Result<Self, Error> {
-        let config = url.parse().map_err(|it: tokio_postgres::Error| Error::Url(it.to_string()))?;
-        Ok(Self { config })
+        let config: Config = url.parse().map_err(|it: tokio_postgres::Error| Error::Url(it.to_string()))?;
+        Ok(Self { config: with_limits(config) })
     }
 
     /// The administrator's database named in the URL, if any.
@@ -29,8 +41,7 @@ impl Server {
     }
 
     /// Configuration for `database` as `login`; `None` stays the administrator of the URL.
-    pub(crate) fn config(&self, database: &str, login: Option<&Login>) -> tokio_postgres::Config {
-        use secrecy::ExposeSecret as _;
+    pub(crate) fn config(&self, database: &str, login: Option<&Login>) -> Config {
         let mut config = self.config.clone();
         config.dbname(database);
         if let Some(login) = login {
@@ -45,8 +56,55 @@ impl Server {
     /// # Errors
     /// [`Error::Connect`] when PostgreSQL does not answer or refuses the login.
     pub async fn admin(&self, database: &str) -> Result<tokio_postgres::Client, Error> {
-        let (client, connection) = self.config(database, None).connect(tokio_postgres::NoTls).await?;
-        tokio::spawn(connection);
+        let connected = self.config(database, None).connect(tokio_postgres::NoTls).await;
+        let (client, connection) = connected.map_err(|it| Error::Connect(it.into()))?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "administrator's connection ended");
+            }
+        });
         Ok(client)
+    }
+}
+
+/// `config` with our defaults where the URL named nothing.
+fn with_limits(mut config: Config) -> Config {
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(CONNECT_TIMEOUT);
+    }
+    if config.get_tcp_user_timeout().is_none() {
+        config.tcp_user_timeout(TCP_USER_TIMEOUT);
+    }
+    if config.get_keepalives() && config.get_keepalives_idle() == KEEPALIVES_IDLE_UNSET {
+        config.keepalives_idle(Duration::from_secs(1));
+        config.keepalives_interval(Duration::from_secs(1));
+        config.keepalives_retries(2);
+    }
+    if config.get_application_name().is_none() {
+        config.application_name("madbase");
+    }
+    config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_fill_gaps_only() {
+        let server =
+            Server::from_url("postgres://ada@db/app?connect_timeout=7&application_name=mine").unwrap();
+        assert_eq!(server.database(), Some("app"));
+        let config = server.config("other", None);
+        assert_eq!(config.get_connect_timeout(), Some(&Duration::from_secs(7)));
+        assert_eq!(config.get_tcp_user_timeout(), Some(&TCP_USER_TIMEOUT));
+        assert_eq!(config.get_application_name(), Some("mine"));
+        assert_eq!(config.get_dbname(), Some("other"));
+        assert_eq!(config.get_keepalives_idle(), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn an_unreadable_url_is_told() {
+        assert!(matches!(Server::from_url("postgres://db:port"), Err(Error::Url(_))));
     }
 }

@@ -1,0 +1,8 @@
+//! The store against a real PostgreSQL. Every test has a database and roles of its own.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
+#![expect(clippy::panic, reason = "a test that cannot go on must stop")]
+
+mod listen;
+mod migrate;
+mod pools;
+mod support;
