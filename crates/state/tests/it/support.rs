@@ -1,5 +1,6 @@
 //! A directory that goes away, a cluster in it, and a question to PostgreSQL.
 
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use secrecy::SecretString;
-use state::postgres::{Cluster, Durability, Running, Search, free_port};
+use state::postgres::{Cluster, Durability, Running, Search};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
@@ -31,7 +32,12 @@ pub(crate) fn open(root: &Path) -> Cluster {
 pub(crate) async fn start(cluster: &Cluster) -> Running {
     cluster.initialise(&SecretString::from(PASSWORD)).await.unwrap();
     cluster.recover().await.unwrap();
-    cluster.start(free_port(55500).unwrap()).await.unwrap()
+    cluster.start(some_port()).await.unwrap()
+}
+
+/// Chosen by the system, so that tests running beside do not choose the same.
+fn some_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// One statement as the superuser over the Unix socket; its rows' first columns.
