@@ -1,12 +1,15 @@
 //! What tests share: one runtime, one throw-away PostgreSQL, projects and personas. Development only.
 //!
 //! [`run`] runs a test's future; [`server`] is the PostgreSQL of this test process (`MADBASE_TEST_DATABASE_URL`
-//! when set, so that many processes can share one; else a cluster of its own that cleans up by itself).
+//! when set, so that many processes can share one; else a cluster of its own that cleans up by itself);
+//! [`project()`] makes a project on it, with every service's schema.
 
 #![forbid(unsafe_code)]
 
+mod project;
 mod runtime;
 mod server;
 
+pub use project::{TestProject, connect, control_plane, project, services};
 pub use runtime::run;
 pub use server::{TestServer, server};

@@ -1,0 +1,221 @@
+//! What can go wrong here: one enum, with a stable code, a kind and the next step for each variant.
+//!
+//! `Display` and `next` may reach a client; sources are for the log only.
+
+use common::{ErrorKind, ProjectRef, ProjectRefError};
+
+/// Why the control plane refused or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The body is no JSON.
+    #[error("the body is no JSON: {0}")]
+    Json(String),
+    /// The body is JSON, but not what this route takes: an unknown field, a wrong type, a value out of range.
+    #[error("the body does not fit: {0}")]
+    Body(String),
+    /// The body's `Content-Type` is not `application/json`.
+    #[error("the body must be sent as application/json")]
+    MediaType,
+    /// The body is larger than 1 MiB.
+    #[error("the body is larger than 1 MiB")]
+    TooLarge,
+    /// The path holds no project reference.
+    #[error(transparent)]
+    Reference(#[from] ProjectRefError),
+    /// The query string does not fit.
+    #[error("the query string does not fit: {0}")]
+    Query(String),
+    /// No admin token, or a wrong one.
+    #[error("the admin token is missing or wrong")]
+    Token,
+    /// No such route.
+    #[error("there is no such route")]
+    Route,
+    /// The route exists, the method does not.
+    #[error("the route does not take this method")]
+    Method,
+    /// No project of that name.
+    #[error("there is no project {0}")]
+    UnknownProject(ProjectRef),
+    /// The reference is taken.
+    #[error("there is a project {0} already")]
+    ProjectExists(ProjectRef),
+    /// A project of that name is being deleted.
+    #[error("a project {0} is still being deleted")]
+    ProjectGoing(ProjectRef),
+    /// The project has not been brought up completely.
+    #[error("the project {0} is not ready yet")]
+    ProjectNotReady(ProjectRef),
+    /// The default project stays.
+    #[error("the default project cannot be deleted")]
+    DefaultProject,
+    /// The database that the project would get exists and belongs to something else.
+    #[error("a database {0} exists already and belongs to no project")]
+    DatabaseTaken(String),
+    /// The installation is full.
+    #[error("this installation holds {0} projects already")]
+    TooManyProjects(u32),
+    /// Two changes of one project met.
+    #[error("the project {0} was changed by somebody else at the same time")]
+    Contended(ProjectRef),
+    /// The stored secrets do not open with the master key.
+    #[error("the master key does not fit the secrets in the control database")]
+    MasterKey,
+    /// The administrator's login has too few rights.
+    #[error("the PostgreSQL login {0} is no superuser")]
+    NotSuperuser(String),
+    /// PostgreSQL is too old.
+    #[error("PostgreSQL is older than 15 (server_version_num {0})")]
+    TooOld(i32),
+    /// The default project's database and the control database have one name.
+    #[error("the default project cannot live in the control database {0}")]
+    ControlDatabase(String),
+    /// What the control database holds about a project cannot be read.
+    #[error("what is stored about the project cannot be read")]
+    Stored(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The system's random generator failed.
+    #[error("the system gave no random numbers")]
+    Randomness,
+    /// The database could not answer.
+    #[error("the database did not answer as expected")]
+    Store(#[source] store::Error),
+    /// The control database did not answer in time.
+    #[error("the control database did not answer in time")]
+    Timeout,
+    /// A task of ours ended without an answer.
+    #[error("the work was broken off")]
+    Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Error {
+    /// Every code, in order: for `docs/reference/errors.md`.
+    pub const CODES: &'static [&'static str] = &[
+        "CP100", "CP101", "CP102", "CP103", "CP104", "CP105", "CP200", "CP300", "CP301", "CP302", "CP303",
+        "CP304", "CP305", "CP306", "CP307", "CP308", "CP309", "CP500", "CP501", "CP502", "CP503", "CP504",
+        "CP900", "CP901", "CP902", "CP903",
+    ];
+
+    /// The stable code: CP1 the request, CP2 who asks, CP3 projects and routes, CP5 the installation, CP9 what is below.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Json(_) => "CP100",
+            Self::Body(_) => "CP101",
+            Self::MediaType => "CP102",
+            Self::TooLarge => "CP103",
+            Self::Reference(_) => "CP104",
+            Self::Query(_) => "CP105",
+            Self::Token => "CP200",
+            Self::Route => "CP300",
+            Self::Method => "CP301",
+            Self::UnknownProject(_) => "CP302",
+            Self::ProjectExists(_) => "CP303",
+            Self::ProjectGoing(_) => "CP304",
+            Self::ProjectNotReady(_) => "CP305",
+            Self::DefaultProject => "CP306",
+            Self::DatabaseTaken(_) => "CP307",
+            Self::TooManyProjects(_) => "CP308",
+            Self::Contended(_) => "CP309",
+            Self::MasterKey => "CP500",
+            Self::NotSuperuser(_) => "CP501",
+            Self::TooOld(_) => "CP502",
+            Self::ControlDatabase(_) => "CP503",
+            Self::Stored(_) => "CP504",
+            Self::Store(_) => "CP900",
+            Self::Timeout => "CP901",
+            Self::Randomness => "CP902",
+            Self::Broken(_) => "CP903",
+        }
+    }
+
+    /// The kind, for status, log level and metrics.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Json(_) | Self::Body(_) | Self::MediaType | Self::Reference(_) | Self::Query(_) => {
+                ErrorKind::Invalid
+            }
+            Self::TooLarge => ErrorKind::Limited,
+            Self::Token => ErrorKind::Unauthenticated,
+            Self::Route | Self::Method | Self::UnknownProject(_) => ErrorKind::NotFound,
+            Self::ProjectExists(_)
+            | Self::ProjectGoing(_)
+            | Self::DefaultProject
+            | Self::DatabaseTaken(_)
+            | Self::TooManyProjects(_)
+            | Self::Contended(_) => ErrorKind::Conflict,
+            Self::ProjectNotReady(_) | Self::Timeout => ErrorKind::Unavailable,
+            Self::Store(it) if it.kind() == ErrorKind::Unavailable => ErrorKind::Unavailable,
+            Self::MasterKey
+            | Self::NotSuperuser(_)
+            | Self::TooOld(_)
+            | Self::ControlDatabase(_)
+            | Self::Stored(_)
+            | Self::Randomness
+            | Self::Store(_)
+            | Self::Broken(_) => ErrorKind::Internal,
+        }
+    }
+
+    /// What whoever reads this should do next.
+    #[must_use]
+    pub fn next(&self) -> &'static str {
+        match self {
+            Self::Json(_) => "Send valid JSON; the message says where reading stopped.",
+            Self::Body(_) => "Correct or remove the named field; the fields are listed in docs/reference.",
+            Self::MediaType => "Add the header `Content-Type: application/json`.",
+            Self::TooLarge => "Send at most 1 MiB.",
+            Self::Reference(_) => "Use a reference such as `team-board`.",
+            Self::Query(_) => "Correct or remove the named parameter.",
+            Self::Token => {
+                "Send `Authorization: Bearer <admin token>`; `madbase start` shows where it is kept."
+            }
+            Self::Route | Self::Method => {
+                "See docs/reference for the routes under /api/v1 and their methods."
+            }
+            Self::UnknownProject(_) => "List the projects with `madbase project list`.",
+            Self::ProjectExists(_) => "Choose another reference, or use the project that exists.",
+            Self::ProjectGoing(_) => {
+                "Try again in a few seconds; a restart finishes a deletion that was cut off."
+            }
+            Self::ProjectNotReady(_) => {
+                "Try again in a few seconds; if it lasts, restart MadBase and read its log."
+            }
+            Self::DefaultProject => "Delete other projects; remove the data directory to start from nothing.",
+            Self::DatabaseTaken(_) => "Choose another reference, or rename or drop that database.",
+            Self::TooManyProjects(_) => "Delete a project, or raise the limit of projects.",
+            Self::Contended(_) => "Read the project again and repeat the change.",
+            Self::MasterKey => {
+                "Put back the key file that this data was made with; without it the secrets are lost."
+            }
+            Self::NotSuperuser(_) => {
+                "Use a superuser in DATABASE_URL: MadBase creates roles with BYPASSRLS, event triggers and databases."
+            }
+            Self::TooOld(_) => "Use PostgreSQL 15 or newer.",
+            Self::ControlDatabase(_) => "Name another database in DATABASE_URL.",
+            Self::Stored(_) => "Use a version of MadBase at least as new as the one that wrote it.",
+            Self::Store(_) | Self::Timeout => {
+                "Check that PostgreSQL runs and answers; the log names the cause."
+            }
+            Self::Randomness | Self::Broken(_) => "Try again; if it lasts, read the log and report it.",
+        }
+    }
+}
+
+impl From<store::Error> for Error {
+    fn from(it: store::Error) -> Self {
+        Self::Store(it)
+    }
+}
+
+impl From<store::postgres::Error> for Error {
+    fn from(it: store::postgres::Error) -> Self {
+        Self::Store(it.into())
+    }
+}
+
+impl From<serde_json::Error> for Error {
+    fn from(it: serde_json::Error) -> Self {
+        Self::Stored(it.into())
+    }
+}

@@ -1,0 +1,44 @@
+//! What is worth knowing, in one place: each function is one event, turned into a log line.
+//!
+//! Never a key, password, token or body.
+
+use common::ProjectRef;
+
+use crate::Error;
+
+/// A project's part of the cluster was made or brought up to date.
+pub(crate) fn project_provisioned(reference: &ProjectRef, waited: std::time::Duration) {
+    tracing::info!(project.id = %reference, duration_ms = waited.as_millis(), "project brought up");
+}
+
+/// A project stays behind: it serves what it had, and the next start tries again.
+pub(crate) fn project_failed(reference: &ProjectRef, error: &Error) {
+    tracing::error!(project.id = %reference, error = error as &(dyn std::error::Error + 'static), "project not brought up");
+}
+
+/// A project was deleted.
+pub(crate) fn project_deleted(reference: &ProjectRef) {
+    tracing::info!(project.id = %reference, "project deleted");
+}
+
+/// A project could not be deleted completely.
+pub(crate) fn deletion_unfinished(reference: &ProjectRef, error: &Error) {
+    tracing::warn!(
+        project.id = %reference, error = error as &(dyn std::error::Error + 'static),
+        "project deleted in part; the next start finishes it"
+    );
+}
+
+/// An extension that Supabase's projects have is not installed on the server.
+pub(crate) fn extension_missing(extension: &str) {
+    tracing::warn!(extension, "extension not installed; install PostgreSQL's contrib package to have it");
+}
+
+/// A request failed by our fault.
+pub(crate) fn request_failed(error: &Error) {
+    tracing::error!(
+        error.kind = error.kind().label(),
+        error = error as &(dyn std::error::Error + 'static),
+        "request failed"
+    );
+}

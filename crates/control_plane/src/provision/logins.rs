@@ -1,0 +1,94 @@
+//! A project's three logins: who they are, what they may become, and that they are nobody else's.
+//!
+//! On PostgreSQL 15 `CREATEROLE` reaches every role that is no superuser, hence other projects' logins; there only the
+//! default project's owner, who runs the installation, gets it. From 16 on it reaches only roles granted with
+//! `ADMIN`, so every owner gets it together with the authenticator of the project.
+
+use common::ProjectRef;
+use store::postgres::Client;
+
+use crate::ddl::{Literal, Name};
+use crate::secrets::{LoginNames, Secrets, StoredLogin};
+use crate::{Error, scram};
+
+/// The first names that no role has: those of the contract, else with the project's name, else numbered.
+///
+/// # Errors
+/// [`Error::Store`].
+pub(crate) async fn free_names(client: &Client, reference: &ProjectRef) -> Result<LoginNames, Error> {
+    let suffix = format!("_{}", reference.as_str().replace('-', "_"));
+    let first = reference.is_default().then(String::new);
+    let numbered = (2_u32..).map(|idx| format!("{suffix}_{idx}"));
+    for candidate in first.into_iter().chain([suffix.clone()]).chain(numbered) {
+        let names = LoginNames::with_suffix(&candidate);
+        let taken = client
+            .query_one(
+                "select exists (select from pg_catalog.pg_roles where rolname = any($1))",
+                &[&names.all().as_slice()],
+            )
+            .await?;
+        if !taken.try_get::<_, bool>(0)? {
+            return Ok(names);
+        }
+    }
+    Ok(LoginNames::with_suffix(&suffix))
+}
+
+/// The logins exist, with the recorded passwords and memberships.
+pub(super) async fn ensure(client: &Client, reference: &ProjectRef, secrets: &Secrets) -> Result<(), Error> {
+    let modern = client
+        .query_one("select current_setting('server_version_num')::int >= 160000", &[])
+        .await?
+        .try_get::<_, bool>(0)?;
+    let rights = if modern || reference.is_default() { "createrole" } else { "nocreaterole" };
+    ensure_login(client, &secrets.owner, &format!("inherit bypassrls {rights}")).await?;
+    if ensure_login(client, &secrets.authenticator, "noinherit").await? {
+        // Only at first: later it is the owner's to change.
+        let name = Name(&secrets.authenticator.user);
+        let limits = format!(
+            "alter role {name} set statement_timeout = '8s'; alter role {name} set lock_timeout = '8s';"
+        );
+        client.batch_execute(&limits).await?;
+    }
+    ensure_login(client, &secrets.services, "inherit").await?;
+    let names = secrets.names();
+    let (owner, authenticator) = (Name(&names.owner), Name(&names.authenticator));
+    let services = Name(&names.services);
+    let admin = if modern { "with admin option" } else { "" };
+    client
+        .batch_execute(&format!(
+            "grant anon, authenticated, service_role to {authenticator}, {owner};
+             grant supabase_auth_admin, supabase_storage_admin, supabase_realtime_admin to {services}, {owner};
+             grant {authenticator} to {owner} {admin};"
+        ))
+        .await?;
+    Ok(())
+}
+
+/// The logins are gone.
+pub(super) async fn drop(client: &Client, names: &LoginNames) -> Result<(), Error> {
+    for name in names.all() {
+        let found =
+            client.query_opt("select from pg_catalog.pg_roles where rolname = $1", &[&name]).await?.is_some();
+        if found {
+            // Takes back what the role was granted or granted itself outside its own database.
+            let name = Name(name);
+            client.batch_execute(&format!("drop owned by {name} cascade; drop role {name};")).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Create or correct one login; `true` when it was created.
+async fn ensure_login(client: &Client, login: &StoredLogin, attributes: &str) -> Result<bool, Error> {
+    let found = client
+        .query_opt("select from pg_catalog.pg_roles where rolname = $1", &[&login.user])
+        .await?
+        .is_some();
+    let verb = if found { "alter" } else { "create" };
+    let verifier = scram::verifier(&login.password)?;
+    let (name, verifier) = (Name(&login.user), Literal(&verifier));
+    let attributes = format!("login nosuperuser nocreatedb noreplication {attributes}");
+    client.batch_execute(&format!("{verb} role {name} {attributes} password {verifier}")).await?;
+    Ok(!found)
+}
