@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use tokio_postgres::Config;
 use tokio_util::sync::CancellationToken;
 
+use crate::data_path::{DataPath, Mode};
 use crate::listen::{self, Notifications};
 use crate::services::Services;
 use crate::{Answer, End, Error, PoolSettings, Server, ServiceClient, Session, Statement};
@@ -14,6 +15,7 @@ use crate::{Answer, End, Error, PoolSettings, Server, ServiceClient, Session, St
 /// One project's database. Dropping the last reference closes its connections.
 #[derive(Debug)]
 pub struct Database {
+    data: DataPath,
     services: Services,
     authenticator: Config,
     /// Cancelled when this is dropped, or earlier by [`Database::close`]: everything behind ends.
@@ -25,8 +27,9 @@ impl Database {
     pub(crate) fn open(server: &Server, settings: &PoolSettings, project: &Project) -> Self {
         let authenticator = server.config(&project.database, Some(&project.logins.authenticator));
         let services = server.config(&project.database, Some(&project.logins.services));
-        let services = Services::new(services, settings);
-        Self { services, authenticator, closing: CancellationToken::new() }
+        let closing = CancellationToken::new();
+        let data = DataPath::new(authenticator.clone(), settings, closing.clone());
+        Self { data, services: Services::new(services, settings), authenticator, closing }
     }
 
     /// Run a statement that only reads (`transaction_read_only` is set): may share a connection with other reads
@@ -36,8 +39,7 @@ impl Database {
     /// [`Error::Statement`] carries the SQLSTATE; [`Error::Connect`], [`Error::Lost`] and [`Error::PoolTimeout`]
     /// when PostgreSQL does not answer.
     pub async fn read(&self, session: &Session, statement: &Statement) -> Result<Answer, Error> {
-        let _ = (session, statement);
-        todo!("store")
+        self.data.run(session, statement, Mode::Read).await
     }
 
     /// Run a statement that may write, alone on its connection. One round trip, two for [`End::If`].
@@ -47,8 +49,7 @@ impl Database {
     /// # Errors
     /// As [`Database::read`].
     pub async fn write(&self, session: &Session, statement: &Statement, end: End) -> Result<Answer, Error> {
-        let _ = (session, statement, end);
-        todo!("store")
+        self.data.run(session, statement, Mode::Write(end)).await
     }
 
     /// A pooled connection of the services' login.
@@ -68,8 +69,9 @@ impl Database {
     /// Refuse new work, let what runs finish until `deadline`, then end every connection.
     pub(crate) async fn close(&self, deadline: Instant) {
         self.services.drain();
+        self.data.drain();
         let drained = async {
-            while self.services.open() > 0 {
+            while self.services.open() + self.data.open() > 0 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod data_path;
 mod database;
 mod databases;
 mod error;

@@ -71,6 +71,11 @@ impl Fixture {
         Databases::new(self.server.clone(), settings)
     }
 
+    /// The same, reached by another URL.
+    pub(crate) fn through(&self, url: &str, settings: PoolSettings) -> Databases {
+        Databases::new(Server::from_url(url).unwrap(), settings)
+    }
+
     /// Backends of this fixture's login, as the server sees them.
     pub(crate) async fn backends(&self, admin: &store::postgres::Client) -> i64 {
         let text = "select count(*) from pg_stat_activity where usename = $1";

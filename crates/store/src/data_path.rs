@@ -1,0 +1,71 @@
+//! The data path: session settings and one statement travel to PostgreSQL together, under one Sync, and come back
+//! in one answer. Own client, because drivers send a Sync for every statement.
+//!
+//! caller → [`request`] (encoded once) → [`pool`] (which connection?) → [`link`] (a task per connection, owns the
+//! socket) → [`connection`] (what is in flight) → [`frames`] → the caller's [`Answer`]. Reads share connections and are
+//! pipelined; a write has its connection for itself. Nothing here knows what a statement means.
+
+mod broken;
+mod connection;
+mod flight;
+mod frames;
+mod frontend;
+mod job;
+mod link;
+mod measures;
+mod pool;
+mod request;
+mod roster;
+mod socket;
+mod startup;
+mod statements;
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use tokio_postgres::Config;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Answer, Error, PoolSettings, Session, Statement};
+use broken::Broken;
+use job::Job;
+pub(crate) use job::Mode;
+use pool::Pool;
+use request::Request;
+
+/// The data-path connections of one project.
+#[derive(Debug)]
+pub(crate) struct DataPath {
+    pool: Arc<Pool>,
+}
+
+impl DataPath {
+    /// No connection is made yet; all end at once when `closing` is cancelled.
+    pub(crate) fn new(config: Config, settings: &PoolSettings, closing: CancellationToken) -> Self {
+        Self { pool: Arc::new(Pool::new(config, settings, closing)) }
+    }
+
+    /// Run `statement`. Dropping the future is safe at any time: what was not sent is not sent, what was sent runs to
+    /// its end and its answer is thrown away.
+    pub(crate) async fn run(
+        &self,
+        session: &Session,
+        statement: &Statement,
+        mode: Mode,
+    ) -> Result<Answer, Error> {
+        let request = Request::encode(session, statement, mode.is_read())?;
+        let (reply, answer) = oneshot::channel();
+        self.pool.submit(Job::new(request, mode, reply));
+        answer.await.unwrap_or_else(|_| Err(Error::Lost(Broken::Closed.into())))
+    }
+
+    /// Refuse new jobs; connections end as soon as they have nothing to do.
+    pub(crate) fn drain(&self) {
+        self.pool.drain();
+    }
+
+    /// Connections open or being opened.
+    pub(crate) fn open(&self) -> usize {
+        self.pool.open_count()
+    }
+}

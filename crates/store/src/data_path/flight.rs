@@ -1,0 +1,90 @@
+//! A job that was sent: what PostgreSQL has answered so far.
+
+use std::collections::VecDeque;
+
+use tokio::time::Instant;
+
+use super::frames::{Failure, Frame};
+use super::job::Job;
+use super::statements::Ticket;
+use crate::{Answer, Row};
+
+/// What the next `ReadyForQuery` ends.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// The statement with its settings.
+    Work,
+    /// The commit or rollback that the caller chose after this answer.
+    Ending(Answer),
+    /// A rollback after an error inside BEGIN. The caller has been answered, or the job is to be sent again.
+    Cleanup,
+}
+
+/// A job in flight.
+#[derive(Debug)]
+pub(super) struct Flight {
+    /// `None` once answered.
+    pub(super) job: Option<Job>,
+    pub(super) phase: Phase,
+    /// Where in the connection's output it starts; nothing of it was sent while less was written.
+    pub(super) starts_at: u64,
+    pub(super) sent_at: Instant,
+    /// Statements whose Parse was sent and not confirmed, in order.
+    pub(super) parsing: VecDeque<Ticket>,
+    /// Which of the executed statements (0-based) is the caller's own.
+    pub(super) own: usize,
+    executed: usize,
+    rows: Vec<Row>,
+    affected: u64,
+    pub(super) failure: Option<Failure>,
+}
+
+impl Flight {
+    pub(super) fn new(starts_at: u64) -> Self {
+        Self {
+            job: None,
+            phase: Phase::Work,
+            starts_at,
+            sent_at: Instant::now(),
+            parsing: VecDeque::new(),
+            own: 0,
+            executed: 0,
+            rows: Vec::new(),
+            affected: 0,
+            failure: None,
+        }
+    }
+
+    /// Whether rows are for somebody: the caller's statement, and the caller still there.
+    fn wants_rows(&self) -> bool {
+        let waiting = self.job.as_ref().is_some_and(|it| !it.is_abandoned());
+        waiting && self.executed == self.own && matches!(self.phase, Phase::Work)
+    }
+
+    /// Take a frame that belongs to this job; the ticket of a statement that is prepared now.
+    pub(super) fn take(&mut self, frame: Frame) -> Option<Ticket> {
+        match frame {
+            Frame::Parsed => return self.parsing.pop_front(),
+            Frame::Row(row) => {
+                if self.wants_rows() {
+                    self.rows.push(row);
+                }
+            }
+            Frame::Complete(affected) => {
+                if self.executed == self.own && matches!(self.phase, Phase::Work) {
+                    self.affected = affected;
+                }
+                self.executed += 1;
+            }
+            Frame::Error(failure) => {
+                self.failure.get_or_insert(failure);
+            }
+            Frame::Ready(_) => {}
+        }
+        None
+    }
+
+    pub(super) fn answer(&mut self) -> Answer {
+        Answer { rows: std::mem::take(&mut self.rows), affected: self.affected }
+    }
+}

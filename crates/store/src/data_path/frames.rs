@@ -1,0 +1,179 @@
+//! Bytes from PostgreSQL into frames. Rows share the buffer that they were read into; nothing of them is copied.
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use fallible_iterator::FallibleIterator as _;
+use postgres_protocol::message::backend::{self, ErrorFields, Header, Message};
+
+use super::broken::Broken;
+use crate::{PgError, Row};
+
+/// PostgreSQL sends no longer message.
+const MAX_FRAME: usize = 1 << 30;
+const MALFORMED: Broken = Broken::Protocol("PostgreSQL sent a malformed message");
+
+/// What a connection in use reacts to.
+#[derive(Debug)]
+pub(super) enum Frame {
+    /// A statement is prepared.
+    Parsed,
+    /// A row.
+    Row(Row),
+    /// A statement ran, touching so many rows.
+    Complete(u64),
+    /// An error.
+    Error(Failure),
+    /// The pipeline up to a Sync is done; the transaction status.
+    Ready(u8),
+}
+
+/// An `ErrorResponse`.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) error: PgError,
+    /// PostgreSQL ends the connection after this.
+    pub(super) fatal: bool,
+    /// The prepared statement is of no use any more; parsing it again may help.
+    pub(super) stale: bool,
+}
+
+/// The next frame of `input`, or `None` when more bytes are needed. Messages that mean nothing here are skipped.
+pub(super) fn next(input: &mut BytesMut) -> Result<Option<Frame>, Broken> {
+    loop {
+        let Some((tag, total)) = peek(input)? else { return Ok(None) };
+        if input.len() < total {
+            // By doubling, so that a length that is only claimed reserves little.
+            input.reserve((total - input.len()).min(input.len().max(64 * 1024)));
+            return Ok(None);
+        }
+        let frame = match tag {
+            backend::PARSE_COMPLETE_TAG => Frame::Parsed,
+            backend::DATA_ROW_TAG => return Ok(Some(Frame::Row(row(input.split_to(total).freeze())?))),
+            backend::COMMAND_COMPLETE_TAG => {
+                Frame::Complete(affected(input.get(5..total).unwrap_or_default()))
+            }
+            backend::EMPTY_QUERY_RESPONSE_TAG => Frame::Complete(0),
+            backend::READY_FOR_QUERY_TAG => Frame::Ready(input.get(5).copied().ok_or(MALFORMED)?),
+            backend::ERROR_RESPONSE_TAG => match Message::parse(input)? {
+                Some(Message::ErrorResponse(body)) => return Ok(Some(Frame::Error(failure(body.fields())?))),
+                _ => return Err(MALFORMED),
+            },
+            backend::BIND_COMPLETE_TAG
+            | backend::CLOSE_COMPLETE_TAG
+            | backend::NO_DATA_TAG
+            | backend::NOTICE_RESPONSE_TAG
+            | backend::NOTIFICATION_RESPONSE_TAG
+            | backend::PARAMETER_STATUS_TAG => {
+                input.advance(total);
+                continue;
+            }
+            // Above all COPY, which would wait for us for ever.
+            _ => return Err(Broken::Protocol("PostgreSQL sent a message that has no place here")),
+        };
+        input.advance(total);
+        return Ok(Some(frame));
+    }
+}
+
+/// Tag and total length of the message at the front of `input`.
+pub(super) fn peek(input: &[u8]) -> Result<Option<(u8, usize)>, Broken> {
+    let Some(header) = Header::parse(input)? else { return Ok(None) };
+    let total = usize::try_from(header.len()).map_err(|_| MALFORMED)? + 1;
+    if total > MAX_FRAME { Err(MALFORMED) } else { Ok(Some((header.tag(), total))) }
+}
+
+/// What PostgreSQL reported.
+pub(super) fn failure(mut fields: ErrorFields<'_>) -> Result<Failure, Broken> {
+    let mut error = PgError { code: String::new(), message: String::new(), detail: None, hint: None };
+    let (mut fatal, mut routine) = (false, false);
+    while let Some(field) = fields.next()? {
+        let value = || String::from_utf8_lossy(field.value_bytes()).into_owned();
+        match field.type_() {
+            b'V' => fatal = field.value_bytes() != b"ERROR",
+            b'C' => error.code = value(),
+            b'M' => error.message = value(),
+            b'D' => error.detail = Some(value()),
+            b'H' => error.hint = Some(value()),
+            b'R' => routine = field.value_bytes() == b"RevalidateCachedQuery",
+            _ => {}
+        }
+    }
+    let stale = error.code == "26000" || (error.code == "0A000" && routine);
+    Ok(Failure { error, fatal, stale })
+}
+
+/// The columns of a `DataRow`.
+fn row(mut frame: Bytes) -> Result<Row, Broken> {
+    frame.advance(5);
+    let count = frame.try_get_u16().map_err(|_| MALFORMED)?;
+    let mut columns = Vec::with_capacity(usize::from(count));
+    for _ in 0..count {
+        let length = frame.try_get_i32().map_err(|_| MALFORMED)?;
+        // A negative length is null.
+        columns.push(match usize::try_from(length) {
+            Err(_) => None,
+            Ok(length) if length <= frame.len() => Some(frame.split_to(length)),
+            Ok(_) => return Err(MALFORMED),
+        });
+    }
+    Ok(Row::new(columns))
+}
+
+/// The number at the end of a command tag: `INSERT 0 5`, `SELECT 5`; 0 when there is none.
+fn affected(tag: &[u8]) -> u64 {
+    let tag = tag.strip_suffix(&[0]).unwrap_or(tag);
+    let last = tag.rsplit(|it| *it == b' ').next().unwrap_or_default();
+    std::str::from_utf8(last).ok().and_then(|it| it.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn command_tags_end_in_a_number_or_not() {
+        for (tag, rows) in [("INSERT 0 5\0", 5), ("SELECT 12\0", 12), ("BEGIN\0", 0), ("", 0)] {
+            assert_eq!(affected(tag.as_bytes()), rows, "{tag}");
+        }
+    }
+
+    #[test]
+    fn a_row_waits_for_its_last_byte() {
+        let bytes = b"D\0\0\0\x10\0\x02\0\0\0\x02hi\xff\xff\xff\xff";
+        for length in 0..bytes.len() {
+            let mut input = BytesMut::from(&bytes[..length]);
+            assert!(matches!(next(&mut input), Ok(None)), "{length}");
+        }
+        let mut input = BytesMut::from(&bytes[..]);
+        match next(&mut input) {
+            Ok(Some(Frame::Row(row))) => assert_eq!((row.text(0), row.text(1)), (Some("hi"), None)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_claimed_length_reserves_little() {
+        let mut input = BytesMut::from(&b"D\x3f\0\0\0"[..]);
+        assert!(matches!(next(&mut input), Ok(None)));
+        assert!(input.capacity() < 1 << 20);
+        assert!(next(&mut BytesMut::from(&b"D\x7f\xff\xff\xff"[..])).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let mut input = BytesMut::from(&bytes[..]);
+            while let Ok(Some(_)) = next(&mut input) {}
+        }
+
+        #[test]
+        fn any_row_body_is_read_without_a_panic(body in proptest::collection::vec(any::<u8>(), 0..60)) {
+            let length = u32::try_from(body.len() + 4).unwrap();
+            let mut input = BytesMut::from(&b"D"[..]);
+            input.extend_from_slice(&length.to_be_bytes());
+            input.extend_from_slice(&body);
+            let _ = next(&mut input);
+        }
+    }
+}

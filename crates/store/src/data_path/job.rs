@@ -1,0 +1,67 @@
+//! One caller's work on its way: what to send, how it ends, and whom to answer.
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::request::Request;
+use crate::{Answer, End, Error};
+
+/// What a job may do and how its transaction ends.
+#[derive(Debug)]
+pub(crate) enum Mode {
+    /// Read-only: may share its connection, may be repeated.
+    Read,
+    /// May write: alone on its connection, never repeated once sent.
+    Write(End),
+}
+
+impl Mode {
+    pub(super) fn is_read(&self) -> bool {
+        matches!(self, Self::Read)
+    }
+
+    /// Whether sending it twice changes nothing more than sending it once.
+    fn is_repeatable(&self) -> bool {
+        matches!(self, Self::Read | Self::Write(End::Rollback))
+    }
+}
+
+/// What the caller waits for.
+pub(super) type Reply = oneshot::Sender<Result<Answer, Error>>;
+
+/// One caller's work.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) request: Request,
+    pub(super) mode: Mode,
+    reply: Reply,
+    /// When it began to wait for a connection.
+    pub(super) waiting_since: Instant,
+    /// Whether it has been repeated after a lost connection.
+    repeated: bool,
+    /// Whether it has been repeated after a stale statement.
+    pub(super) reparsed: bool,
+}
+
+impl Job {
+    pub(super) fn new(request: Request, mode: Mode, reply: Reply) -> Self {
+        Self { request, mode, reply, waiting_since: Instant::now(), repeated: false, reparsed: false }
+    }
+
+    /// Whether the caller has gone: there is nobody to answer.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+
+    /// Whether it may be sent again although it was sent before; true at most once.
+    pub(super) fn repeat(&mut self) -> bool {
+        let may = self.mode.is_repeatable() && !self.repeated;
+        self.repeated |= may;
+        may
+    }
+
+    /// Answer the caller, if still there.
+    pub(super) fn answer(self, answer: Result<Answer, Error>) {
+        let _ = self.reply.send(answer);
+    }
+}

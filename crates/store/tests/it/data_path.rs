@@ -1,0 +1,41 @@
+//! The data path against a real PostgreSQL: semantics, sharing, losses, and what goes over the wire.
+
+mod callers;
+mod losses;
+mod semantics;
+mod statements;
+mod wire;
+
+use bytes::Bytes;
+use store::{Answer, End, Error, Session, Statement};
+
+/// A statement with text parameters.
+fn statement(text: &str, params: &[&str]) -> Statement {
+    let params = params.iter().map(|it| Some(Bytes::copy_from_slice(it.as_bytes()))).collect();
+    Statement { text: text.into(), params }
+}
+
+/// A session of `role` with further settings.
+fn session(role: &str, settings: &[(&'static str, &str)]) -> Session {
+    let role = [("role".into(), role.to_owned())];
+    let settings = settings.iter().map(|(name, value)| ((*name).into(), (*value).to_owned()));
+    Session { settings: role.into_iter().chain(settings).collect(), before: None }
+}
+
+/// The first column of the only row.
+fn single(answer: &Answer) -> &str {
+    assert_eq!(answer.rows.len(), 1, "{answer:?}");
+    answer.rows[0].text(0).unwrap_or("<null>")
+}
+
+/// The SQLSTATE of a refused statement.
+fn code(outcome: Result<Answer, Error>) -> String {
+    match outcome {
+        Err(Error::Statement(error)) => error.code,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn commit_if(commit: bool) -> End {
+    End::If(Box::new(move |_| commit))
+}
