@@ -1,1 +1,41 @@
-//! Skeleton.
+//! Sign-up, sessions, tokens and mail: Supabase's `/auth/v1` (GoTrue's API), one request at a time.
+//!
+//! A request moves `request → flow → queries → session`: parsed and checked, decided upon with what the database
+//! holds, written as one statement ([`queries::apply`]), answered as a user or a session.
+//!
+//! Deliberately absent: SQL outside [`queries`], the system clock outside [`Config`], mail before the commit.
+
+#![forbid(unsafe_code)]
+
+mod config;
+mod error;
+mod events;
+mod flow;
+mod mail;
+mod password;
+mod queries;
+mod request;
+mod routes;
+mod secret;
+mod session;
+mod state;
+mod user;
+mod wire;
+
+pub use config::{Clock, Config};
+pub use error::Error;
+pub use routes::router;
+pub use state::Auth;
+
+mod embedded {
+    //! The migrations of schema `auth`, built into the binary.
+    refinery::embed_migrations!("migrations");
+}
+
+/// The migrations of schema `auth`, for whoever migrates a project's database.
+///
+/// They expect the shared roles, and leave everything owned by `supabase_auth_admin`.
+#[must_use]
+pub fn migrations() -> refinery::Runner {
+    embedded::migrations::runner()
+}

@@ -1,0 +1,84 @@
+//! What auth is told once, at start: the clock, the cost of a password hash, the bounds of its queues.
+//!
+//! What a project may set for itself is `common::AuthSettings`; this is the same for all projects of a process.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// Tells the time; tests own it.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl Clock {
+    /// A clock that asks `now`.
+    #[must_use]
+    pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
+    /// The time, cut to microseconds: what PostgreSQL keeps.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        let now = (self.0)();
+        Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
+    }
+}
+
+impl Default for Clock {
+    /// The system's clock.
+    fn default() -> Self {
+        Self::new(Timestamp::now)
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+/// Settings of the auth service of this process.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Tells the time.
+    pub clock: Clock,
+    /// Password hashes computed at once; more than the cores only makes each of them slower.
+    pub hashing_threads: usize,
+    /// Requests that may wait for a hash; further ones are answered 503 at once.
+    pub hashing_queue: usize,
+    /// Memory of one argon2id hash in KiB (OWASP: 19456).
+    pub argon2_memory_kib: u32,
+    /// Passes of one argon2id hash (OWASP: 2).
+    pub argon2_passes: u32,
+    /// Mails waiting or on their way; with a full queue whoever wants another one is answered 503.
+    pub mail_queue: usize,
+    /// SMTP conversations at once.
+    pub mail_connections: usize,
+    /// Longest wait for an SMTP server's answer.
+    pub mail_timeout: Duration,
+    /// Waits between attempts to send one mail; after the last one it is given up.
+    pub mail_retries: Vec<Duration>,
+    /// Wrong codes after which a mailed code is void.
+    pub otp_max_attempts: i32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            clock: Clock::default(),
+            hashing_threads: std::thread::available_parallelism().map_or(2, NonZeroUsize::get),
+            hashing_queue: 2048,
+            argon2_memory_kib: 19_456,
+            argon2_passes: 2,
+            mail_queue: 256,
+            mail_connections: 4,
+            mail_timeout: Duration::from_secs(10),
+            mail_retries: vec![Duration::from_secs(2), Duration::from_secs(10), Duration::from_secs(60)],
+            otp_max_attempts: 10,
+        }
+    }
+}

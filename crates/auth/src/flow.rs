@@ -1,0 +1,62 @@
+//! What happens: each verb decides on a [`crate::queries::Change`] from a request and what the database holds, writes it,
+//! sends its mails after the commit, and answers.
+//!
+//! Whoever loses a race against another request reads again; after [`ATTEMPTS`] times it is a conflict.
+
+pub(crate) mod admin;
+mod letter;
+pub(crate) mod logout;
+pub(crate) mod otp;
+pub(crate) mod recover;
+pub(crate) mod resend;
+pub(crate) mod signup;
+pub(crate) mod token;
+pub(crate) mod user;
+pub(crate) mod verify;
+mod whoami;
+
+use store::ServiceClient;
+use uuid::Uuid;
+
+use crate::Error;
+use crate::queries::{self, Applied, Audit, Change};
+use crate::request::Context;
+use crate::session::{Opening, Tokens};
+use crate::user::{Object, User};
+
+/// How often a change is tried again when another request was faster.
+const ATTEMPTS: usize = 5;
+
+/// Write `change` together with a new session; `None` when something it relied on changed meanwhile.
+async fn sign_in(
+    ctx: &Context,
+    db: &ServiceClient,
+    mut change: Change,
+    user_id: Uuid,
+    method: &str,
+) -> Result<Option<Tokens>, Error> {
+    let opening = Opening::new(ctx, user_id, method)?;
+    change.open(&opening);
+    let (applied, account) = queries::apply_and_read(db, &change, user_id).await?;
+    match (applied, account) {
+        (Applied::Done, Some(account)) => {
+            Tokens::new(ctx, &account, &opening.session, opening.refresh_token).map(Some)
+        }
+        (Applied::Done | Applied::Stale | Applied::Taken, _) => Ok(None),
+    }
+}
+
+/// An entry of the audit log about an account.
+fn audit<'a>(ctx: &Context, action: &'static str, actor: &'a User) -> Audit<'a> {
+    let log_type = match action {
+        "login" | "logout" => "account",
+        "token_refreshed" | "token_revoked" => "token",
+        "user_signedup"
+        | "user_invited"
+        | "user_deleted"
+        | "user_confirmation_requested"
+        | "user_repeated_signup" => "team",
+        _ => "user",
+    };
+    Audit { action, log_type, actor: Some(actor), traits: Object::new(), ip: ctx.ip_text() }
+}

@@ -1,0 +1,283 @@
+//! `GET` and `POST /verify`: a mailed link or code proves an address, once, and signs in.
+//!
+//! Codes have six digits, so wrong ones are counted and a token dies after a few.
+
+use serde::Deserialize;
+use serde_json::Value;
+use store::ServiceClient;
+use uuid::Uuid;
+
+use super::{ATTEMPTS, audit, sign_in};
+use crate::queries::{self, Applied, Change, FlowState, Mailed, MailedToken, Save, Spend};
+use crate::request::{Context, email, text};
+use crate::session::Tokens;
+use crate::user::{Account, EMAIL, Identity, Object, User, merge, object};
+use crate::{Auth, Error, secret};
+
+/// The body, or the query of a link.
+#[derive(Default, Deserialize)]
+pub(crate) struct Fields {
+    r#type: Option<String>,
+    token: Option<String>,
+    token_hash: Option<String>,
+    email: Option<String>,
+    phone: Option<String>,
+}
+
+/// A checked request.
+pub(crate) struct Verify {
+    pub(crate) kind: String,
+    proof: Proof,
+}
+
+enum Proof {
+    /// What a link carries.
+    Link(String),
+    /// What a person typed, and the address that got it.
+    Code { address: String, code: String },
+}
+
+/// What was verified.
+pub(crate) enum Outcome {
+    SignedIn(Box<Tokens>),
+    /// The first half of a change of address.
+    HalfDone,
+    /// A PKCE flow goes on: the code to exchange.
+    Code(String),
+}
+
+impl Verify {
+    /// From a body: a code with its address, or a link's token.
+    pub(crate) fn from_body(fields: Fields) -> Result<Self, Error> {
+        let kind = kind(fields.r#type)?;
+        let (token, token_hash) = (text(fields.token), text(fields.token_hash));
+        let (address, phone) = (text(fields.email), text(fields.phone));
+        let proof = match (token, token_hash) {
+            (None, None) => return Err(Error::invalid("Verify requires either a token or a token hash")),
+            (Some(_), Some(_)) => {
+                return Err(Error::invalid("Verify requires either a token or a token hash"));
+            }
+            (None, Some(_)) if address.is_some() || phone.is_some() => {
+                return Err(Error::invalid("Only the token_hash and type should be provided"));
+            }
+            (None, Some(hash)) => Proof::Link(hash),
+            (Some(code), None) => match (address, phone) {
+                (Some(address), None) => Proof::Code { address: email::parse(&address)?, code },
+                (None, Some(_)) => return Err(Error::OtpExpired),
+                _ => {
+                    return Err(Error::invalid(
+                        "Only an email address or phone number should be provided on verify",
+                    ));
+                }
+            },
+        };
+        Self::new(kind, proof)
+    }
+
+    /// From a link.
+    pub(crate) fn from_query(fields: Fields) -> Result<Self, Error> {
+        let token = text(fields.token).or(text(fields.token_hash));
+        let token = token.ok_or(Error::invalid("Verify requires a token or a token hash"))?;
+        Self::new(kind(fields.r#type)?, Proof::Link(token))
+    }
+
+    fn new(kind: String, proof: Proof) -> Result<Self, Error> {
+        let known = ["signup", "invite", "recovery", "magiclink", "email", "email_change"];
+        if known.contains(&kind.as_str()) {
+            Ok(Self { kind, proof })
+        } else if matches!(kind.as_str(), "sms" | "phone_change") {
+            Err(Error::OtpExpired)
+        } else {
+            Err(Error::invalid("Invalid email verification type"))
+        }
+    }
+
+    /// Whether the link wants a code at its end instead of a session.
+    pub(crate) fn is_pkce(&self) -> bool {
+        matches!(&self.proof, Proof::Link(token) if token.starts_with(secret::PKCE_PREFIX))
+    }
+
+    fn accepts(&self, token_type: &str) -> bool {
+        match self.kind.as_str() {
+            "signup" | "invite" => token_type == "confirmation_token",
+            "recovery" | "magiclink" => token_type == "recovery_token",
+            "email" => matches!(token_type, "confirmation_token" | "recovery_token"),
+            "email_change" => matches!(token_type, "email_change_token_new" | "email_change_token_current"),
+            _ => false,
+        }
+    }
+
+    fn refusal(&self) -> Error {
+        match self.proof {
+            Proof::Link(_) => Error::LinkExpired,
+            Proof::Code { .. } => Error::OtpExpired,
+        }
+    }
+}
+
+fn kind(text_of_type: Option<String>) -> Result<String, Error> {
+    text(text_of_type).ok_or(Error::invalid("Verify requires a verification type"))
+}
+
+/// Verify a code or a link that signs in.
+pub(crate) async fn run(auth: &Auth, ctx: &Context, request: &Verify) -> Result<Outcome, Error> {
+    verify(auth, ctx, request, false).await
+}
+
+/// Verify a link opened in a browser: one with `pkce_` ends in a code.
+pub(crate) async fn run_link(auth: &Auth, ctx: &Context, request: &Verify) -> Result<Outcome, Error> {
+    verify(auth, ctx, request, request.is_pkce()).await
+}
+
+async fn verify(auth: &Auth, ctx: &Context, request: &Verify, pkce: bool) -> Result<Outcome, Error> {
+    for _ in 0..ATTEMPTS {
+        let db = auth.database(&ctx.project).await?;
+        let (account, token) = find(auth, ctx, &db, request).await?;
+        if account.user.is_banned(ctx.now) {
+            return Err(Error::Banned);
+        }
+        let user_id = account.user.id;
+        let (mut change, whole) = decide(ctx, account, &token);
+        if !whole {
+            match queries::apply(&db, &change).await? {
+                Applied::Done => return Ok(Outcome::HalfDone),
+                Applied::Taken => return Err(Error::EmailExists),
+                Applied::Stale => continue,
+            }
+        }
+        if pkce {
+            let code = code(ctx, &db, &mut change, (user_id, &request.kind)).await?;
+            match queries::apply(&db, &change).await? {
+                Applied::Done => return Ok(Outcome::Code(code)),
+                Applied::Taken => return Err(Error::EmailExists),
+                Applied::Stale => continue,
+            }
+        }
+        if let Some(tokens) = sign_in(ctx, &db, change, user_id, "otp").await? {
+            return Ok(Outcome::SignedIn(Box::new(tokens)));
+        }
+    }
+    Err(request.refusal())
+}
+
+/// The token that the request proves to have, and its user.
+async fn find(
+    auth: &Auth,
+    ctx: &Context,
+    db: &ServiceClient,
+    request: &Verify,
+) -> Result<(Account, MailedToken), Error> {
+    let found = match &request.proof {
+        Proof::Link(token) => queries::mailed_by_link(db, &secret::stored(token)).await?,
+        Proof::Code { address, .. } => queries::mailed_by_address(db, address).await?,
+    };
+    let Some(Mailed { account, mut tokens }) = found else { return Err(request.refusal()) };
+    let max_attempts = auth.config().otp_max_attempts;
+    tokens.retain(|it| request.accepts(&it.token_type) && is_alive(ctx, it) && it.attempts < max_attempts);
+    let Proof::Code { address, code } = &request.proof else {
+        return tokens.pop().map(|it| (account, it)).ok_or_else(|| request.refusal());
+    };
+    let bare = secret::link_token(&ctx.project, address, code);
+    let wanted = [secret::stored(&bare), secret::stored(&format!("{}{bare}", secret::PKCE_PREFIX))];
+    let right = |it: &&MailedToken| wanted.iter().any(|wanted| secret::same(wanted, &it.token_hash));
+    if let Some(token) = tokens.iter().find(right) {
+        return Ok((account, token.clone()));
+    }
+    let tried: Vec<Uuid> = tokens.iter().map(|it| it.id).collect();
+    if !tried.is_empty() {
+        queries::count_attempt(db, &tried).await?;
+    }
+    Err(request.refusal())
+}
+
+fn is_alive(ctx: &Context, token: &MailedToken) -> bool {
+    let Ok(sent) = token.created_at.to_zoned(jiff::tz::TimeZone::UTC) else { return false };
+    let age_secs = ctx.now.as_second().saturating_sub(sent.timestamp().as_second());
+    u64::try_from(age_secs.max(0)).is_ok_and(|it| it <= ctx.project.auth.mailer_otp_expiry_secs)
+}
+
+/// What the token changes, and whether that is all or half of it.
+fn decide(ctx: &Context, account: Account, token: &MailedToken) -> (Change, bool) {
+    let mut change = Change::new(ctx.now);
+    change.spend = Some(Spend { id: token.id, token_hash: token.token_hash.clone() });
+    let identity = account.email_identity().cloned();
+    let Account { user: mut row, version, .. } = account;
+    let whole = match token.token_type.as_str() {
+        "confirmation_token" => {
+            confirm(ctx, &mut change, &mut row, identity);
+            true
+        }
+        "recovery_token" if row.is_confirmed() => {
+            change.audit(audit(ctx, "login", &row));
+            true
+        }
+        "recovery_token" => {
+            confirm(ctx, &mut change, &mut row, identity);
+            true
+        }
+        _ if row.email_change_confirm_status == Some(0) && !row.address().is_empty() => {
+            row.email_change_confirm_status = Some(1);
+            false
+        }
+        _ => {
+            change_address(ctx, &mut change, &mut row, identity);
+            true
+        }
+    };
+    if whole {
+        row.last_sign_in_at = Some(ctx.now);
+    }
+    change.save = Some(Save { version, row });
+    (change, whole)
+}
+
+fn confirm(ctx: &Context, change: &mut Change, row: &mut User, identity: Option<Identity>) {
+    row.confirm(ctx.now);
+    row.add_provider(EMAIL);
+    change.clear = Some(row.id);
+    change.audit(audit(ctx, "user_signedup", row));
+    let mut identity = identity.unwrap_or_else(|| Identity::email(row, true, &Object::new()));
+    identity.identity_data.insert("email_verified".into(), Value::Bool(true));
+    identity.updated_at = Some(ctx.now);
+    change.identities.push(identity);
+}
+
+/// The new address is proved: it replaces the old one in the row and in the identity by e-mail.
+pub(super) fn change_address(ctx: &Context, change: &mut Change, row: &mut User, identity: Option<Identity>) {
+    row.email = row.email_change.replace(String::new());
+    row.email_change_confirm_status = Some(0);
+    row.confirm(ctx.now);
+    row.add_provider(EMAIL);
+    let address = object(serde_json::json!({"email": row.address()}));
+    merge(&mut row.raw_user_meta_data, address);
+    let mut identity = identity.unwrap_or_else(|| Identity::email(row, true, &Object::new()));
+    identity.identity_data.insert("email".into(), row.address().into());
+    identity.identity_data.insert("email_verified".into(), Value::Bool(true));
+    identity.updated_at = Some(ctx.now);
+    change.identities.push(identity);
+    change.clear = Some(row.id);
+    change.audit(audit(ctx, "user_modified", row));
+}
+
+/// Give the flow that asked for this mail its code.
+async fn code(
+    ctx: &Context,
+    db: &ServiceClient,
+    change: &mut Change,
+    (user_id, kind): (Uuid, &str),
+) -> Result<String, Error> {
+    let method = if kind == "signup" { "email/signup" } else { kind };
+    let flow = queries::latest_flow(db, user_id, method).await?.ok_or(Error::NoFlowState)?;
+    let code = Uuid::new_v4().to_string();
+    change.flows.push(FlowState {
+        id: flow.id,
+        user_id,
+        auth_code: Some(secret::stored(&code)),
+        code_challenge_method: flow.code_challenge_method.ok_or(Error::NoFlowState)?,
+        code_challenge: flow.code_challenge.ok_or(Error::NoFlowState)?,
+        provider_type: flow.provider_type,
+        authentication_method: flow.authentication_method,
+        auth_code_issued_at: Some(ctx.now),
+    });
+    Ok(code)
+}

@@ -1,0 +1,42 @@
+//! The user behind a Bearer token, with a session that still stands.
+
+use store::ServiceClient;
+use uuid::Uuid;
+
+use crate::queries;
+use crate::request::Context;
+use crate::session::Session;
+use crate::user::Account;
+use crate::{Auth, Error};
+
+/// The user behind a Bearer token.
+pub(super) struct SignedIn {
+    pub(super) account: Account,
+    /// The token's session; a token without `session_id` has none.
+    pub(super) session: Option<Session>,
+    pub(super) db: ServiceClient,
+}
+
+/// Verify the Bearer token, then look whether its user and session still exist: a sign-out counts at once.
+pub(super) async fn signed_in(auth: &Auth, ctx: &Context) -> Result<SignedIn, Error> {
+    let claims = ctx.claims()?;
+    let subject = claims.text("sub").filter(|it| !it.is_empty()).ok_or(Error::MissingSub)?;
+    let user_id = subject.parse::<Uuid>().map_err(|_| Error::BadSub)?;
+    let session_id = match claims.text("session_id").filter(|it| !it.is_empty()) {
+        Some(text) => Some(text.parse::<Uuid>().map_err(|_| Error::BadSessionId)?),
+        None => None,
+    };
+    let db = auth.database(&ctx.project).await?;
+    let mut account = queries::signed_in(&db, user_id, session_id).await?.ok_or(Error::UserMissing)?;
+    if account.user.deleted_at.is_some() {
+        return Err(Error::UserMissing);
+    }
+    if account.user.is_banned(ctx.now) {
+        return Err(Error::Banned);
+    }
+    let session = account.session.take().filter(|it| it.is_alive(ctx.now));
+    if session_id.is_some() && session.is_none() {
+        return Err(Error::SessionMissing);
+    }
+    Ok(SignedIn { account, session, db })
+}

@@ -1,0 +1,193 @@
+//! Passwords: argon2id for new hashes, bcrypt (Supabase's) and argon2 accepted.
+//!
+//! Hashing runs on blocking threads, at most as many at once as there are cores; whoever waits, waits in a bounded
+//! queue, so a storm of sign-ins costs other requests nothing. An unknown user costs the same time as a known one.
+
+use std::sync::Arc;
+
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
+use argon2::{Algorithm, Argon2, Params, Version};
+use common::AuthSettings;
+use tokio::sync::Semaphore;
+
+use crate::{Config, Error};
+
+/// Longest password in bytes: what bcrypt reads, so that a dump can go back to Supabase's own service.
+const MAX_BYTES: usize = 72;
+/// The dearest imported hash that is computed: memory in KiB and passes.
+const DEAREST: (u32, u32) = (262_144, 16);
+
+/// What a comparison found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Another password, or none is set.
+    Wrong,
+    /// The password, hashed as we hash today.
+    Right,
+    /// The password, hashed in another way: store a new hash.
+    Outdated,
+}
+
+/// Hashes and compares passwords.
+#[derive(Debug)]
+pub(crate) struct Passwords {
+    argon2: Argon2<'static>,
+    dummy: Arc<str>,
+    threads: Arc<Semaphore>,
+    queue: Semaphore,
+}
+
+impl Passwords {
+    pub(crate) fn new(config: &Config) -> Self {
+        let params = Params::new(config.argon2_memory_kib, config.argon2_passes, 1, None).unwrap_or_default();
+        let dummy = format!(
+            "$argon2id$v=19$m={},t={},p=1$bm90YXJlYWxzYWx0$bm90YXJlYWxoYXNobm90YXJlYWxoYXNobm90YXJlYWw",
+            params.m_cost(),
+            params.t_cost()
+        );
+        Self {
+            argon2: Argon2::new(Algorithm::Argon2id, Version::V0x13, params),
+            dummy: dummy.into(),
+            threads: Arc::new(Semaphore::new(config.hashing_threads.max(1))),
+            queue: Semaphore::new(config.hashing_queue.max(1)),
+        }
+    }
+
+    /// A new hash of `plain`.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when the queue is full.
+    pub(crate) async fn hash(&self, plain: &str) -> Result<String, Error> {
+        let (argon2, plain) = (self.argon2.clone(), plain.to_owned());
+        self.run(move || {
+            let hash =
+                argon2.hash_password(plain.as_bytes()).map_err(|it| Error::internal(it.to_string()))?;
+            Ok(hash.to_string())
+        })
+        .await
+    }
+
+    /// Compare `plain` with `stored`; without a stored hash the answer is `Wrong`, after the same time.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when the queue is full.
+    pub(crate) async fn compare(&self, plain: &str, stored: Option<&str>) -> Result<Verdict, Error> {
+        let known = stored.is_some_and(|it| !it.is_empty());
+        let stored: Arc<str> = match stored {
+            Some(stored) if known => stored.into(),
+            _ => self.dummy.clone(),
+        };
+        let (argon2, plain) = (self.argon2.clone(), plain.to_owned());
+        let verdict = self.run(move || Ok(compare(&argon2, &plain, &stored))).await?;
+        Ok(if known { verdict } else { Verdict::Wrong })
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let _place = self.queue.try_acquire().map_err(|_| Error::Busy)?;
+        let thread = Arc::clone(&self.threads).acquire_owned().await.map_err(Error::internal)?;
+        tokio::task::spawn_blocking(move || {
+            let _thread = thread;
+            work()
+        })
+        .await
+        .map_err(Error::internal)?
+    }
+}
+
+/// Whether `hash` is one that [`Passwords::compare`] reads (for hashes handed in by the admin API).
+pub(crate) fn is_readable(hash: &str) -> bool {
+    is_bcrypt(hash) || affordable(hash).is_some()
+}
+
+/// Refuse a password that the project's rules do not allow.
+pub(crate) fn check_strength(plain: &str, settings: &AuthSettings) -> Result<(), Error> {
+    if plain.len() > MAX_BYTES {
+        return Err(Error::Invalid(format!("Password cannot be longer than {MAX_BYTES} characters").into()));
+    }
+    if plain.chars().count() < settings.password_min_length {
+        let message = format!("Password should be at least {} characters.", settings.password_min_length);
+        return Err(Error::WeakPassword { message, reasons: &["length"] });
+    }
+    Ok(())
+}
+
+fn compare(argon2: &Argon2<'_>, plain: &str, stored: &str) -> Verdict {
+    if is_bcrypt(stored) {
+        return match bcrypt::verify(plain, stored) {
+            Ok(true) => Verdict::Outdated,
+            Ok(false) | Err(_) => Verdict::Wrong,
+        };
+    }
+    let Some(hash) = affordable(stored) else { return Verdict::Wrong };
+    if argon2.verify_password(plain.as_bytes(), &hash).is_err() {
+        return Verdict::Wrong;
+    }
+    let current = Params::try_from(&hash)
+        .is_ok_and(|it| it.m_cost() == argon2.params().m_cost() && it.t_cost() == argon2.params().t_cost());
+    if current && hash.algorithm.as_str() == "argon2id" { Verdict::Right } else { Verdict::Outdated }
+}
+
+fn is_bcrypt(hash: &str) -> bool {
+    // Cost 16 takes seconds; nobody may make us compute more than that.
+    let cost = hash.get(4..6).and_then(|it| it.parse::<u32>().ok());
+    ["$2a$", "$2b$", "$2y$"].iter().any(|it| hash.starts_with(it)) && cost.is_some_and(|it| it <= 16)
+}
+
+fn affordable(hash: &str) -> Option<PasswordHash> {
+    let hash = PasswordHash::new(hash).ok()?;
+    let params = Params::try_from(&hash).ok()?;
+    let (memory_kib, passes) = DEAREST;
+    let cheap = params.m_cost() <= memory_kib && params.t_cost() <= passes && params.p_cost() <= 8;
+    (cheap && hash.algorithm.as_str().starts_with("argon2")).then_some(hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passwords() -> Passwords {
+        Passwords::new(&Config { argon2_memory_kib: 64, argon2_passes: 1, ..Config::default() })
+    }
+
+    #[tokio::test]
+    async fn a_hash_opens_with_its_password_only() {
+        let passwords = passwords();
+        let hash = passwords.hash("correct horse").await.unwrap();
+        assert!(hash.starts_with("$argon2id$v=19$m=64,t=1,p=1$"), "{hash}");
+        for (plain, verdict) in
+            [("correct horse", Verdict::Right), ("battery", Verdict::Wrong), ("", Verdict::Wrong)]
+        {
+            assert_eq!(passwords.compare(plain, Some(&hash)).await.unwrap(), verdict, "{plain}");
+        }
+        for nothing in [None, Some(""), Some("plain"), Some("$2a$31$aaaaaaaaaaaaaaaaaaaaaa")] {
+            assert_eq!(passwords.compare("", nothing).await.unwrap(), Verdict::Wrong);
+        }
+    }
+
+    #[tokio::test]
+    async fn hashes_of_supabase_open_and_are_outdated() {
+        let bcrypt = bcrypt::hash("secret", 4).unwrap();
+        for prefix in ["$2a$", "$2b$", "$2y$"] {
+            let hash = format!("{prefix}{}", &bcrypt[4..]);
+            assert_eq!(passwords().compare("secret", Some(&hash)).await.unwrap(), Verdict::Outdated);
+            assert_eq!(passwords().compare("Secret", Some(&hash)).await.unwrap(), Verdict::Wrong);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_dummy_hash_is_really_computed() {
+        let passwords = passwords();
+        assert!(affordable(&passwords.dummy).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_refuses_at_once() {
+        let passwords = Passwords::new(&Config { hashing_queue: 1, ..Config::default() });
+        let _place = passwords.queue.acquire().await.unwrap();
+        assert!(matches!(passwords.hash("x").await, Err(Error::Busy)));
+    }
+}

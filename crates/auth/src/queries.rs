@@ -1,0 +1,26 @@
+//! Everything auth asks of the database: reads of accounts and tokens, and one statement for all writes.
+//!
+//! Callers hold a connection for these calls only. All text is ours; client input travels as parameters.
+
+mod change;
+mod read;
+
+pub(crate) use change::{
+    Applied, Audit, Change, EndSessions, FlowState, OneTimeToken, Save, Spend, Touch, apply, apply_and_read,
+    count_attempt,
+};
+pub(crate) use read::{
+    Mailed, MailedToken, Refreshing, by_email, by_id, delete_user, flow_by_code, latest_flow,
+    mailed_by_address, mailed_by_link, page, refreshing, signed_in,
+};
+
+use serde::de::DeserializeOwned;
+use store::postgres::Row;
+use store::postgres::types::Json;
+
+use crate::Error;
+
+fn decode<T: DeserializeOwned>(row: &Row) -> Result<T, Error> {
+    let Json(value) = row.try_get::<_, Json<T>>(0).map_err(|it| Error::internal(Box::new(it)))?;
+    Ok(value)
+}

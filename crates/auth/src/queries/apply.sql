@@ -1,0 +1,141 @@
+-- Write a Change (see change.rs) whole or not at all. $1: the Change as JSON.
+-- Guards first; every other part reads from `gate`, which is empty when a guard failed.
+with input as materialized (
+  select change as it, (change ->> 'now')::timestamptz as now from (select $1::text::jsonb as change) q
+),
+spent as (
+  delete from auth.one_time_tokens t using input
+  where t.id = (it -> 'spend' ->> 'id')::uuid and t.token_hash = it -> 'spend' ->> 'token_hash'
+  returning t.id
+),
+saved as (
+  update auth.users u set
+    aud = r.aud, role = r.role, email = r.email, encrypted_password = r.encrypted_password,
+    email_confirmed_at = r.email_confirmed_at, invited_at = r.invited_at,
+    confirmation_sent_at = r.confirmation_sent_at, recovery_sent_at = r.recovery_sent_at,
+    email_change = r.email_change, email_change_sent_at = r.email_change_sent_at,
+    email_change_confirm_status = r.email_change_confirm_status, last_sign_in_at = r.last_sign_in_at,
+    raw_app_meta_data = r.raw_app_meta_data, raw_user_meta_data = r.raw_user_meta_data, updated_at = input.now,
+    phone = r.phone, phone_confirmed_at = r.phone_confirmed_at, phone_change = r.phone_change,
+    phone_change_sent_at = r.phone_change_sent_at, reauthentication_sent_at = r.reauthentication_sent_at,
+    banned_until = r.banned_until, deleted_at = r.deleted_at, is_anonymous = r.is_anonymous
+  from input, jsonb_populate_record(null::auth.users, it -> 'save' -> 'row') r
+  where it ? 'save' and u.id = r.id and u.xmin::text = it -> 'save' ->> 'version'
+    and (not it ? 'spend' or exists (select from spent))
+  returning u.id
+),
+retired as (
+  update auth.refresh_tokens t set revoked = true, updated_at = input.now from input
+  where t.token = it ->> 'retire' and not coalesce(t.revoked, false)
+  returning t.id
+),
+finished as (
+  delete from auth.flow_state f using input where f.id = (it ->> 'finish_flow')::uuid returning f.id
+),
+gate as materialized (
+  select it, now from input
+  where (not it ? 'spend' or exists (select from spent))
+    and (not it ? 'save' or exists (select from saved))
+    and (not it ? 'retire' or exists (select from retired))
+    and (not it ? 'finish_flow' or exists (select from finished))
+),
+created as (
+  insert into auth.users (
+    instance_id, id, aud, role, email, encrypted_password, email_confirmed_at, invited_at, confirmation_token,
+    confirmation_sent_at, recovery_token, recovery_sent_at, email_change_token_new, email_change,
+    email_change_sent_at, last_sign_in_at, raw_app_meta_data, raw_user_meta_data, created_at, updated_at, phone,
+    phone_confirmed_at, banned_until, is_sso_user, is_anonymous
+  )
+  select '00000000-0000-0000-0000-000000000000', r.id, r.aud, r.role, r.email, r.encrypted_password,
+    r.email_confirmed_at, r.invited_at, '', r.confirmation_sent_at, '', r.recovery_sent_at, '', '', null,
+    r.last_sign_in_at, r.raw_app_meta_data, r.raw_user_meta_data, r.created_at, r.updated_at, r.phone,
+    r.phone_confirmed_at, r.banned_until, r.is_sso_user, r.is_anonymous
+  from gate, jsonb_populate_recordset(null::auth.users, it -> 'create') r
+  returning id
+),
+linked as (
+  insert into auth.identities (id, provider_id, user_id, identity_data, provider, last_sign_in_at, created_at, updated_at)
+  select r.id, r.provider_id, r.user_id, r.identity_data, r.provider, r.last_sign_in_at, r.created_at, r.updated_at
+  from gate, jsonb_populate_recordset(null::auth.identities, it -> 'identities') r
+  on conflict (provider_id, provider) do update set
+    identity_data = excluded.identity_data, updated_at = excluded.updated_at
+  where auth.identities.user_id = excluded.user_id
+  returning id
+),
+touched as (
+  update auth.users u set
+    last_sign_in_at = gate.now, updated_at = gate.now,
+    encrypted_password = coalesce(it -> 'touch' ->> 'encrypted_password', u.encrypted_password)
+  from gate where u.id = (it -> 'touch' ->> 'user_id')::uuid
+  returning u.id
+),
+cleared as (
+  delete from auth.one_time_tokens t using gate where t.user_id = (it ->> 'clear')::uuid returning t.id
+),
+mailed as (
+  insert into auth.one_time_tokens (id, user_id, token_type, token_hash, relates_to, created_at, updated_at, attempts)
+  select r.id, r.user_id, r.token_type, r.token_hash, r.relates_to, now at time zone 'utc', now at time zone 'utc', 0
+  from gate, jsonb_populate_recordset(null::auth.one_time_tokens, it -> 'mail') r
+  on conflict (user_id, token_type) do update set
+    id = excluded.id, token_hash = excluded.token_hash, relates_to = excluded.relates_to,
+    created_at = excluded.created_at, updated_at = excluded.updated_at, attempts = 0
+  returning id
+),
+flowing as (
+  insert into auth.flow_state (
+    id, user_id, auth_code, code_challenge_method, code_challenge, provider_type, authentication_method,
+    auth_code_issued_at, created_at, updated_at
+  )
+  select r.id, r.user_id, r.auth_code, r.code_challenge_method, r.code_challenge, r.provider_type,
+    r.authentication_method, r.auth_code_issued_at, now, now
+  from gate, jsonb_populate_recordset(null::auth.flow_state, it -> 'flows') r
+  on conflict (id) do update set
+    auth_code = excluded.auth_code, auth_code_issued_at = excluded.auth_code_issued_at, updated_at = excluded.updated_at
+  returning id
+),
+ended as (
+  delete from auth.sessions s using gate
+  where s.user_id = (it -> 'end' ->> 'user_id')::uuid
+    and (it -> 'end' ->> 'only' is null or s.id = (it -> 'end' ->> 'only')::uuid)
+    and s.id is distinct from (it -> 'end' ->> 'except')::uuid
+  returning s.id
+),
+opened as (
+  insert into auth.sessions (id, user_id, created_at, updated_at, aal, not_after, user_agent, ip, refresh_token_hmac_key)
+  select r.id, r.user_id, r.created_at, r.updated_at, r.aal, r.not_after, r.user_agent, r.ip, r.refresh_token_hmac_key
+  from gate, jsonb_populate_recordset(null::auth.sessions, it -> 'open') r
+  returning id
+),
+proved as (
+  insert into auth.mfa_amr_claims (id, session_id, authentication_method, created_at, updated_at)
+  select r.id, r.session_id, r.authentication_method, now, now
+  from gate, jsonb_populate_recordset(null::auth.mfa_amr_claims, it -> 'methods') r
+  returning id
+),
+refreshed as (
+  update auth.sessions s set
+    refreshed_at = gate.now at time zone 'utc', updated_at = gate.now, user_agent = r.user_agent, ip = r.ip,
+    refresh_token_hmac_key = coalesce(s.refresh_token_hmac_key, r.refresh_token_hmac_key)
+  from gate, jsonb_populate_record(null::auth.sessions, it -> 'refresh') r
+  where s.id = r.id
+  returning s.id
+),
+issued as (
+  insert into auth.refresh_tokens (instance_id, token, user_id, revoked, created_at, updated_at, parent, session_id)
+  select '00000000-0000-0000-0000-000000000000', r.token, r.user_id, false, now, now, r.parent, r.session_id
+  from gate, jsonb_populate_recordset(null::auth.refresh_tokens, it -> 'issue') r
+  returning id
+),
+told as (
+  insert into auth.audit_log_entries (instance_id, id, payload, created_at, ip_address)
+  select '00000000-0000-0000-0000-000000000000', r.id, r.payload, now, r.ip_address
+  from gate, jsonb_populate_recordset(null::auth.audit_log_entries, it -> 'audit') r
+  returning id
+)
+select case
+  when exists (select from gate) then true
+  -- A guard wrote and another one failed: an error (division by zero) takes everything back.
+  when exists (select from spent) or exists (select from saved) or exists (select from retired)
+    or exists (select from finished) then 1 / (select count(*) from gate) = 1
+  else false
+end

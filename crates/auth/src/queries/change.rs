@@ -1,0 +1,261 @@
+//! The one writing statement: a [`Change`] is everything a flow wants written, and is written whole or not at all.
+//!
+//! One statement is one transaction and one round trip. Guards (a version of the user's row, a token to spend, a
+//! refresh token to retire) are checked by the same statement: when one fails, nothing is written and the flow reads
+//! again. So no lock is ever held while we think.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use store::ServiceClient;
+use uuid::Uuid;
+
+use super::{decode, read};
+use crate::Error;
+use crate::session::{Opening, RefreshToken, Session};
+use crate::user::{Account, Identity, Object, User};
+
+/// What a flow wants written.
+#[derive(Serialize)]
+pub(crate) struct Change {
+    now: Timestamp,
+    /// Guard: delete this mailed token; nothing happens when it is gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) spend: Option<Spend>,
+    /// Guard: write the user's row unless it changed since it was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) save: Option<Save>,
+    /// Guard: retire the refresh token stored as this text unless it is retired already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) retire: Option<String>,
+    /// Guard: delete this PKCE flow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) finish_flow: Option<Uuid>,
+    /// Note a sign-in, and a fresher hash of the password if there is one. Not together with `save`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) touch: Option<Touch>,
+    pub(crate) create: Vec<User>,
+    pub(crate) identities: Vec<Identity>,
+    pub(crate) mail: Vec<OneTimeToken>,
+    pub(crate) flows: Vec<FlowState>,
+    /// Void all mailed tokens of this user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) clear: Option<Uuid>,
+    /// End sessions of a user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) end: Option<EndSessions>,
+    open: Vec<Session>,
+    methods: Vec<MethodRow>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) refresh: Option<Session>,
+    pub(crate) issue: Vec<RefreshToken>,
+    audit: Vec<AuditRow>,
+}
+
+/// A mailed token to spend.
+#[derive(Serialize)]
+pub(crate) struct Spend {
+    pub(crate) id: Uuid,
+    pub(crate) token_hash: String,
+}
+
+/// A user's row to write, and the version it was read as.
+#[derive(Serialize)]
+pub(crate) struct Save {
+    pub(crate) version: String,
+    pub(crate) row: User,
+}
+
+/// A sign-in to note.
+#[derive(Serialize)]
+pub(crate) struct Touch {
+    pub(crate) user_id: Uuid,
+    pub(crate) encrypted_password: Option<String>,
+}
+
+/// Sessions to end: all of a user, `only` one, or all `except` one.
+#[derive(Serialize)]
+pub(crate) struct EndSessions {
+    pub(crate) user_id: Uuid,
+    pub(crate) only: Option<Uuid>,
+    pub(crate) except: Option<Uuid>,
+}
+
+/// A row of `auth.one_time_tokens`.
+#[derive(Clone, Serialize)]
+pub(crate) struct OneTimeToken {
+    pub(crate) id: Uuid,
+    pub(crate) user_id: Uuid,
+    pub(crate) token_type: &'static str,
+    pub(crate) token_hash: String,
+    pub(crate) relates_to: String,
+}
+
+/// A row of `auth.flow_state`.
+#[derive(Serialize)]
+pub(crate) struct FlowState {
+    pub(crate) id: Uuid,
+    pub(crate) user_id: Uuid,
+    /// Digest of the code; replaced when the mailed link is opened.
+    pub(crate) auth_code: Option<String>,
+    pub(crate) code_challenge_method: String,
+    pub(crate) code_challenge: String,
+    pub(crate) provider_type: String,
+    pub(crate) authentication_method: String,
+    pub(crate) auth_code_issued_at: Option<Timestamp>,
+}
+
+/// Something for the audit log.
+pub(crate) struct Audit<'a> {
+    pub(crate) action: &'static str,
+    pub(crate) log_type: &'static str,
+    pub(crate) actor: Option<&'a User>,
+    pub(crate) traits: Object,
+    pub(crate) ip: Option<String>,
+}
+
+#[derive(Serialize)]
+struct MethodRow {
+    id: Uuid,
+    session_id: Uuid,
+    authentication_method: String,
+}
+
+#[derive(Serialize)]
+struct AuditRow {
+    id: Uuid,
+    payload: serde_json::Value,
+    ip_address: String,
+}
+
+impl Change {
+    /// Nothing yet.
+    pub(crate) fn new(now: Timestamp) -> Self {
+        Self {
+            now,
+            spend: None,
+            save: None,
+            retire: None,
+            finish_flow: None,
+            touch: None,
+            create: Vec::new(),
+            identities: Vec::new(),
+            mail: Vec::new(),
+            flows: Vec::new(),
+            clear: None,
+            end: None,
+            open: Vec::new(),
+            methods: Vec::new(),
+            refresh: None,
+            issue: Vec::new(),
+            audit: Vec::new(),
+        }
+    }
+
+    /// Also open a session.
+    pub(crate) fn open(&mut self, opening: &Opening) {
+        for method in &opening.session.amr {
+            self.methods.push(MethodRow {
+                id: Uuid::new_v4(),
+                session_id: opening.session.id,
+                authentication_method: method.method.clone(),
+            });
+        }
+        self.issue.push(opening.refresh_row(self.now));
+        self.open.push(opening.session.clone());
+    }
+
+    /// Also write to the audit log.
+    pub(crate) fn audit(&mut self, audit: Audit<'_>) {
+        let actor = audit.actor;
+        let mut payload = serde_json::json!({
+            "action": audit.action,
+            "actor_id": actor.map_or_else(Uuid::nil, |it| it.id),
+            "actor_username": actor.map_or("service_role", User::address),
+            "actor_via_sso": actor.is_some_and(|it| it.is_sso_user),
+            "log_type": audit.log_type,
+        });
+        if let (false, Some(map)) = (audit.traits.is_empty(), payload.as_object_mut()) {
+            map.insert("traits".into(), audit.traits.into());
+        }
+        let ip_address = audit.ip.unwrap_or_default();
+        self.audit.push(AuditRow { id: Uuid::new_v4(), payload, ip_address });
+    }
+}
+
+/// What became of a [`Change`].
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Applied {
+    /// Written.
+    Done,
+    /// A guard failed, nothing is written: read again.
+    Stale,
+    /// Another user has the address or phone number, nothing is written.
+    Taken,
+}
+
+const APPLY: &str = include_str!("apply.sql");
+const COUNT_ATTEMPT: &str =
+    "update auth.one_time_tokens set attempts = attempts + 1 where id = any($1) and attempts < 1000000";
+
+fn json(change: &Change) -> Result<String, Error> {
+    serde_json::to_string(change).map_err(Error::internal)
+}
+
+/// Write `change`. One round trip.
+pub(crate) async fn apply(db: &ServiceClient, change: &Change) -> Result<Applied, Error> {
+    let statement = db.prepare_cached(APPLY).await?;
+    outcome(change, db.query_one(&statement, &[&json(change)?]).await)
+}
+
+/// Write `change`, then read the account of `user_id`. One round trip.
+pub(crate) async fn apply_and_read(
+    db: &ServiceClient,
+    change: &Change,
+    user_id: Uuid,
+) -> Result<(Applied, Option<Account>), Error> {
+    let apply = db.prepare_cached(APPLY).await?;
+    let by_id = db.prepare_cached(read::ACCOUNT_BY_ID).await?;
+    let change_json = json(change)?;
+    // Polled together, sent together: PostgreSQL runs them one after the other.
+    let parameters: [&(dyn store::postgres::types::ToSql + Sync); 1] = [&change_json];
+    let id: [&(dyn store::postgres::types::ToSql + Sync); 1] = [&user_id];
+    let (applied, row) = futures_util::join!(db.query_one(&apply, &parameters), db.query_opt(&by_id, &id));
+    let account = row?.as_ref().map(decode).transpose()?;
+    Ok((outcome(change, applied)?, account))
+}
+
+/// Count a wrong code against the tokens it was tried on.
+pub(crate) async fn count_attempt(db: &ServiceClient, ids: &[Uuid]) -> Result<(), Error> {
+    let statement = db.prepare_cached(COUNT_ATTEMPT).await?;
+    db.execute(&statement, &[&ids]).await?;
+    Ok(())
+}
+
+fn outcome(
+    change: &Change,
+    answer: Result<store::postgres::Row, store::postgres::Error>,
+) -> Result<Applied, Error> {
+    let error = match answer {
+        Ok(row) => {
+            let open: bool = row.try_get(0)?;
+            return Ok(if open { Applied::Done } else { Applied::Stale });
+        }
+        Err(error) => error,
+    };
+    match error.as_db_error().map(|it| (it.code().code(), it.table(), it.constraint())) {
+        Some(("23505", Some("users" | "identities"), _)) => return Ok(Applied::Taken),
+        // One guard wrote and another one failed: `apply.sql` takes everything back by dividing by zero.
+        Some(("22012", _, _)) => return Ok(Applied::Stale),
+        // The session or user was deleted meanwhile.
+        Some(("23503", Some("sessions" | "refresh_tokens" | "one_time_tokens" | "identities"), _)) => {
+            return Ok(Applied::Stale);
+        }
+        _ => {}
+    }
+    match store::Error::from(error) {
+        store::Error::Statement(refused) if !change.create.is_empty() || change.save.is_some() => {
+            Err(Error::Refused(refused))
+        }
+        other => Err(Error::Store(other)),
+    }
+}

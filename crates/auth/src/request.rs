@@ -1,0 +1,12 @@
+//! A request, parsed: who and where it comes from ([`Context`]), its body ([`Body`]), its addresses and redirects.
+//!
+//! Refuses what breaks a rule that needs no database: 400, 413, 422.
+
+mod body;
+mod context;
+pub(crate) mod email;
+pub(crate) mod pkce;
+mod redirect;
+
+pub(crate) use body::{Body, MAX_BODY_BYTES, OptionalBody, text};
+pub(crate) use context::Context;
