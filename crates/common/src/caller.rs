@@ -1,5 +1,6 @@
 //! Who is asking: built and verified once, by the gateway, and passed to everything below a handler.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::jwt::Claims;
@@ -33,3 +34,9 @@ pub struct RequestId(pub Arc<str>);
 /// Made by the gateway (from `X-Forwarded-*` of trusted proxies only); links in mails and `iss` start with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicUrl(pub Arc<str>);
+
+/// The address of the client, for rate limits and session lists; never for the log.
+///
+/// Made by the gateway. Services take it from here: `X-Forwarded-For` is believed from trusted proxies only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ClientAddress(pub IpAddr);
