@@ -1,1 +1,44 @@
-//! Skeleton.
+//! The only door: every request on :8000 passes here, and every answer leaves through here.
+//!
+//! What happens to a request, in order (`pipeline.rs` is that list): an id, a route by prefix, a CORS preflight answered, the
+//! project found from the host, the key checked, the caller built, the body bounded, the service called under a timeout.
+//! On the way back: compression, CORS and security headers, the id echoed, one log line and two metrics.
+//!
+//! - [`Gateway`] and [`router`]: the pipeline around the services' routers.
+//! - [`serve`]: HTTP/1.1 and h2c on a listener, with bounded connections and a graceful end (REQ H5).
+//!
+//! A service sees the path without its prefix and, as request extensions, `Arc<common::Project>`, [`common::Caller`],
+//! [`common::RequestId`], [`common::PublicUrl`] and [`common::ClientAddress`].
+//!
+//! Deliberately absent: SQL, knowledge of a service's routes beyond the few that are open without a key, and rights.
+//! A role that a verified token names is passed on as it is; PostgreSQL decides what it may do.
+
+#![forbid(unsafe_code)]
+
+mod admission;
+mod body_limit;
+mod compress;
+mod config;
+mod cors;
+mod credentials;
+mod error;
+mod events;
+mod forwarded;
+mod host;
+mod network;
+mod operations;
+mod pipeline;
+mod projects;
+mod request_id;
+mod route;
+mod security;
+mod serve;
+mod state;
+mod tokens;
+
+pub use config::{Config, ServiceLimits};
+pub use error::Error;
+pub use network::{Network, NetworkError};
+pub use pipeline::router;
+pub use serve::{Drained, Peer, ServeSettings, serve};
+pub use state::{Gateway, Metrics, Services};

@@ -1,0 +1,221 @@
+//! Why the gateway itself refuses, and how that looks on the wire: each prefix keeps the shape its clients parse.
+//!
+//! | prefix | body |
+//! |---|---|
+//! | `/rest/v1` | PostgREST's `{code, details, hint, message}` and `Proxy-Status` |
+//! | `/auth/v1` | GoTrue's `{code, error_code, msg}`, or `{code, message}` when the client names an API version |
+//! | anything else, and refused keys everywhere | `{message}`, with `hint` when there is one |
+
+use axum::body::Body;
+use common::{ErrorKind, ProjectRef, jwt};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use serde_json::{Value, json};
+
+use crate::route::Target;
+
+const API_VERSION: HeaderName = HeaderName::from_static("x-supabase-api-version");
+const SB_ERROR_CODE: HeaderName = HeaderName::from_static("x-sb-error-code");
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+/// From this date on, GoTrue's clients expect `{code, message}`.
+const DATED_ERRORS: &str = "2024-01-01";
+
+/// What the gateway refuses by itself. `Display` is what the client reads.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A key is required and there is none.
+    #[error("No API key found in request")]
+    NoKey,
+    /// The key is not this project's.
+    #[error("Invalid authentication credentials")]
+    WrongKey,
+    /// The bearer token of a request to the data API is refused.
+    #[error("{0}")]
+    Token(#[source] jwt::Error),
+    /// The project lets nobody in without a token.
+    #[error("Anonymous access is disabled")]
+    AnonymousDisabled,
+    /// The host names a project that does not exist.
+    #[error("There is no project at this address")]
+    UnknownProject,
+    /// The directory of projects did not answer, or does not know the default project yet.
+    #[error("The project's configuration is not available right now")]
+    NoDirectory {
+        /// Whose configuration it is.
+        project: ProjectRef,
+    },
+    /// Nobody answers this path.
+    #[error("Nothing is served at this path")]
+    NoRoute,
+    /// A path that clients know and this version does not serve.
+    #[error("{prefix} is not available in this version of MadBase")]
+    NotBuilt {
+        /// The path's prefix.
+        prefix: &'static str,
+    },
+    /// The path answers other methods.
+    #[error("Method not allowed")]
+    Method {
+        /// The value of `Allow`.
+        allowed: &'static str,
+    },
+    /// The request body is larger than allowed.
+    #[error("Request body too large (max {max_bytes} bytes)")]
+    BodyTooLarge {
+        /// The limit.
+        max_bytes: usize,
+    },
+    /// The service did not answer in time.
+    #[error("Processing this request timed out, please retry after a moment.")]
+    Timeout,
+    /// Metrics are for loopback and trusted peers.
+    #[error("Metrics are not served to this address")]
+    MetricsHidden,
+    /// A panic was caught.
+    #[error("Unexpected failure, please check server logs for more information")]
+    Panicked,
+}
+
+impl Error {
+    /// What kind of failure this is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoKey | Self::WrongKey | Self::Token(_) | Self::AnonymousDisabled => {
+                ErrorKind::Unauthenticated
+            }
+            Self::UnknownProject | Self::NoRoute | Self::NotBuilt { .. } => ErrorKind::NotFound,
+            Self::NoDirectory { .. } | Self::Timeout => ErrorKind::Unavailable,
+            Self::Method { .. } => ErrorKind::Invalid,
+            Self::BodyTooLarge { .. } => ErrorKind::Limited,
+            Self::MetricsHidden => ErrorKind::Forbidden,
+            Self::Panicked => ErrorKind::Internal,
+        }
+    }
+
+    /// The stable code, listed in `docs/reference/errors.md`. PostgREST's and GoTrue's own where they have one.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoKey => "no_api_key",
+            Self::WrongKey => "invalid_api_key",
+            Self::Token(error) if error.is_about_claims() => "PGRST303",
+            Self::Token(_) => "PGRST301",
+            Self::AnonymousDisabled => "PGRST302",
+            Self::UnknownProject => "project_not_found",
+            Self::NoDirectory { .. } => "project_unavailable",
+            Self::NoRoute => "route_not_found",
+            Self::NotBuilt { .. } => "service_not_available",
+            Self::Method { .. } => "method_not_allowed",
+            Self::BodyTooLarge { .. } => "request_entity_too_large",
+            Self::Timeout => "request_timeout",
+            Self::MetricsHidden => "metrics_hidden",
+            Self::Panicked => "unexpected_failure",
+        }
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::NoKey
+            | Self::WrongKey
+            | Self::Token(_)
+            | Self::AnonymousDisabled
+            | Self::UnknownProject
+            | Self::NoDirectory { .. }
+            | Self::NoRoute
+            | Self::NotBuilt { .. }
+            | Self::MetricsHidden
+            | Self::Panicked => self.kind().status(),
+        }
+    }
+
+    /// The answer, in the shape that clients of `target` parse; `version` is the API version that they named.
+    pub(crate) fn response(&self, target: Target, version: Option<&HeaderValue>) -> Response<Body> {
+        let mut headers = HeaderMap::new();
+        let about_the_key = matches!(self, Self::NoKey | Self::WrongKey);
+        let body = match target {
+            Target::DataApi if !about_the_key => self.as_postgrest(&mut headers),
+            Target::Auth if !about_the_key => self.as_gotrue(version, &mut headers),
+            Target::Auth
+            | Target::DataApi
+            | Target::NotBuilt
+            | Target::Health
+            | Target::Ready
+            | Target::Metrics
+            | Target::Nobody => self.as_message(),
+        };
+        self.add_headers(&mut headers);
+        let mut response = Response::new(Body::from(body.to_string()));
+        *response.status_mut() = self.status();
+        *response.headers_mut() = headers;
+        response
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NoKey => Some("No `apikey` request header or url param was found."),
+            _ => None,
+        }
+    }
+
+    fn details(&self) -> Option<&'static str> {
+        match self {
+            Self::Token(jwt::Error::Key) => Some("None of the keys was able to decode the JWT"),
+            _ => None,
+        }
+    }
+
+    fn as_postgrest(&self, headers: &mut HeaderMap) -> Value {
+        insert(headers, PROXY_STATUS, &format!("PostgREST; error={}", self.code()));
+        json!({ "code": self.code(), "details": self.details(), "hint": self.hint(), "message": self.to_string() })
+    }
+
+    fn as_gotrue(&self, version: Option<&HeaderValue>, headers: &mut HeaderMap) -> Value {
+        insert(headers, SB_ERROR_CODE, self.code());
+        let version = version.and_then(|it| it.to_str().ok());
+        // Dates of this form sort as text.
+        if version.is_some_and(|it| it >= DATED_ERRORS) {
+            insert(headers, API_VERSION, DATED_ERRORS);
+            return json!({ "code": self.code(), "message": self.to_string() });
+        }
+        json!({ "code": self.status().as_u16(), "error_code": self.code(), "msg": self.to_string() })
+    }
+
+    fn as_message(&self) -> Value {
+        match self.hint() {
+            Some(hint) => json!({ "message": self.to_string(), "hint": hint }),
+            None => json!({ "message": self.to_string() }),
+        }
+    }
+
+    fn add_headers(&self, headers: &mut HeaderMap) {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+        match self {
+            Self::Token(error) => {
+                let challenge = format!(r#"Bearer error="invalid_token", error_description="{error}""#);
+                insert(headers, header::WWW_AUTHENTICATE, &challenge);
+            }
+            Self::AnonymousDisabled => insert(headers, header::WWW_AUTHENTICATE, "Bearer"),
+            Self::NoDirectory { .. } | Self::Timeout => insert(headers, header::RETRY_AFTER, "1"),
+            Self::Method { allowed } => insert(headers, header::ALLOW, allowed),
+            Self::NoKey
+            | Self::WrongKey
+            | Self::UnknownProject
+            | Self::NoRoute
+            | Self::NotBuilt { .. }
+            | Self::BodyTooLarge { .. }
+            | Self::MetricsHidden
+            | Self::Panicked => {}
+        }
+    }
+}
+
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}

@@ -1,0 +1,101 @@
+//! From the host that a request names to the project that it means. Pure.
+
+use common::ProjectRef;
+
+/// What a host says about the project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Named {
+    /// No project: a bare address, a foreign name, the base domain itself.
+    Default,
+    /// The label before the base domain or before `localhost`.
+    Project(ProjectRef),
+    /// Under the base domain, but no project can be called so.
+    Nobody,
+}
+
+/// Which project `host` (with or without a port) means.
+pub(crate) fn named(host: &str, base_domain: Option<&str>) -> Named {
+    let name = name_of(host);
+    let under = |domain: &str| {
+        let label = strip_suffix_ignoring_case(name, domain)?.strip_suffix('.')?;
+        Some(label.to_ascii_lowercase())
+    };
+    match base_domain.and_then(under).or_else(|| under("localhost")) {
+        Some(label) => label.parse().map_or(Named::Nobody, Named::Project),
+        None => Named::Default,
+    }
+}
+
+/// The host without its port and without the root's dot; an IPv6 address keeps its brackets.
+fn name_of(host: &str) -> &str {
+    let name = match host.rfind(']') {
+        Some(end) => host.get(..=end).unwrap_or(host),
+        None => host.split_once(':').map_or(host, |(name, _)| name),
+    };
+    name.strip_suffix('.').unwrap_or(name)
+}
+
+fn strip_suffix_ignoring_case<'a>(text: &'a str, suffix: &str) -> Option<&'a str> {
+    let start = text.len().checked_sub(suffix.len())?;
+    let (head, tail) = text.split_at_checked(start)?;
+    tail.eq_ignore_ascii_case(suffix).then_some(head)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn check(host: &str) -> String {
+        match named(host, Some("example.com")) {
+            Named::Default => "(default)".into(),
+            Named::Project(reference) => reference.into(),
+            Named::Nobody => "(nobody)".into(),
+        }
+    }
+
+    #[test]
+    fn the_first_label_names_the_project() {
+        assert_eq!(check("board.example.com"), "board");
+        assert_eq!(check("Board.Example.COM:8000"), "board");
+        assert_eq!(check("board.localhost:8000"), "board");
+        assert_eq!(check("board.example.com."), "board");
+        assert_eq!(check("default.localhost"), "default");
+    }
+
+    #[test]
+    fn other_hosts_mean_the_default_project() {
+        for host in
+            ["", "localhost", "localhost:8000", "example.com", "127.0.0.1:8000", "[::1]:8000", "[::1]"]
+        {
+            assert_eq!(check(host), "(default)", "{host}");
+        }
+        for host in
+            ["board.example.org", "boardexample.com", "notlocalhost", "gateway", "example.com.evil.org"]
+        {
+            assert_eq!(check(host), "(default)", "{host}");
+        }
+    }
+
+    #[test]
+    fn what_can_be_no_project_is_nobody() {
+        for host in ["a.b.example.com", "-x.example.com", ".example.com", "1a.localhost", "ü.example.com"] {
+            assert_eq!(check(host), "(nobody)", "{host}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_reference_is_found_again(label in "[a-z][a-z0-9-]{0,30}[a-z0-9]", port in proptest::option::of(1_u16..)) {
+            let port = port.map(|it| format!(":{it}")).unwrap_or_default();
+            prop_assert_eq!(check(&format!("{label}.example.com{port}")), label.clone());
+            prop_assert_eq!(check(&format!("{label}.localhost{port}")), label);
+        }
+
+        #[test]
+        fn no_host_panics(host in ".{0,60}") {
+            check(&host);
+        }
+    }
+}

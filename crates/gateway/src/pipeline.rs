@@ -1,0 +1,246 @@
+//! What happens to every request, spelled out; each step is a module of its own.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use common::{ClientAddress, Project, ProjectRef, PublicUrl, RequestId};
+use futures_util::FutureExt as _;
+use http::uri::PathAndQuery;
+use http::{HeaderName, HeaderValue, Method, Request, Response, Uri, header};
+use tokio::time::{Instant, timeout};
+use tower::ServiceExt as _;
+
+use crate::admission::{Admitted, Door};
+use crate::config::ServiceLimits;
+use crate::credentials::{self, Credentials};
+use crate::events::{self, Answered, Event};
+use crate::forwarded::Origin;
+use crate::host::{self, Named};
+use crate::route::{self, Route, Target};
+use crate::serve::Peer;
+use crate::state::Inner;
+use crate::{Error, Gateway, body_limit, compress, cors, operations, request_id, security};
+
+/// The address of the API when a request names no host and the operator set none.
+const FALLBACK_URL: &str = "http://localhost:8000";
+/// Auth's clients name by it the shape of errors that they understand.
+const API_VERSION: HeaderName = HeaderName::from_static("x-supabase-api-version");
+
+/// Everything on :8000, as one router.
+pub fn router(gateway: Gateway) -> Router {
+    Router::new().fallback(enter).with_state(gateway)
+}
+
+/// What is known about a request before anybody answers it, and kept for the way back.
+struct Visit {
+    id: RequestId,
+    route: Route,
+    origin: Origin,
+    peer: Option<Peer>,
+    method: Method,
+    /// Set as soon as the project is found; for the log.
+    project: Option<ProjectRef>,
+    /// Headers of the request that shape the answer.
+    page: Option<HeaderValue>,
+    accept_encoding: Option<HeaderValue>,
+    api_version: Option<HeaderValue>,
+}
+
+impl Visit {
+    fn of(gateway: &Inner, request: &Request<Body>) -> Self {
+        let peer = request.extensions().get::<Peer>().cloned();
+        let address = peer.as_ref().map(|it| it.address.ip());
+        let header = |name: HeaderName| request.headers().get(name).cloned();
+        Self {
+            id: request_id::of(request.headers()),
+            route: route::find(request.uri().path()),
+            origin: Origin::of(address, request.headers(), request.uri(), gateway.trusted_proxies()),
+            peer,
+            method: request.method().clone(),
+            project: None,
+            page: header(header::ORIGIN),
+            accept_encoding: header(header::ACCEPT_ENCODING),
+            api_version: header(API_VERSION),
+        }
+    }
+}
+
+/// Any request: answered, whatever happens, and then dressed, logged and counted.
+async fn enter(State(Gateway { inner: gateway }): State<Gateway>, request: Request<Body>) -> Response<Body> {
+    let started = Instant::now();
+    let mut visit = Visit::of(&gateway, &request);
+    let answer = AssertUnwindSafe(answer(&gateway, &mut visit, request)).catch_unwind().await;
+    let mut response = match answer.unwrap_or(Err(Error::Panicked)) {
+        Ok(response) => response,
+        Err(error) => refuse(&error, &visit),
+    };
+    let headers = response.headers_mut();
+    cors::mark(visit.route.target, &gateway.config.cors_origins, visit.page.as_ref(), headers);
+    security::protect(headers, visit.origin.encrypted);
+    request_id::echo(&visit.id, headers);
+    let response = compress::compress(&visit.method, visit.accept_encoding.take(), response).await;
+    events::emit(Event::Answered(Answered {
+        method: &visit.method,
+        route: visit.route,
+        status: response.status(),
+        took: started.elapsed(),
+        project: visit.project.as_ref(),
+        id: &visit.id,
+    }));
+    response
+}
+
+fn refuse(error: &Error, visit: &Visit) -> Response<Body> {
+    if error.status().is_server_error() {
+        events::emit(Event::Failed { error, id: &visit.id });
+    }
+    error.response(visit.route.target, visit.api_version.as_ref())
+}
+
+async fn answer(
+    gateway: &Inner,
+    visit: &mut Visit,
+    request: Request<Body>,
+) -> Result<Response<Body>, Error> {
+    if cors::is_preflight(&visit.method, request.headers()) {
+        return Ok(cors::preflight(visit.route.target, request.headers()));
+    }
+    match visit.route.target {
+        Target::Auth => {
+            let (service, limits) = (gateway.services.auth.clone(), gateway.config.auth);
+            forward(gateway, visit, request, (service, limits)).await
+        }
+        Target::DataApi => {
+            let (service, limits) = (gateway.services.data_api.clone(), gateway.config.data_api);
+            forward(gateway, visit, request, (service, limits)).await
+        }
+        Target::NotBuilt => Err(Error::NotBuilt { prefix: visit.route.prefix }),
+        Target::Health => operations::health(&visit.method),
+        Target::Ready => operations::ready(gateway, visit.peer.as_ref(), &visit.method).await,
+        Target::Metrics => {
+            operations::metrics(gateway, visit.peer.as_ref(), &visit.method, request.headers())
+        }
+        Target::Nobody => Err(Error::NoRoute),
+    }
+}
+
+/// A request for a service: project, key, caller, bounds; then the service itself.
+async fn forward(
+    gateway: &Inner,
+    visit: &mut Visit,
+    mut request: Request<Body>,
+    (service, limits): (Router, ServiceLimits),
+) -> Result<Response<Body>, Error> {
+    if matches!(visit.method, Method::CONNECT | Method::TRACE) {
+        return Err(Error::Method { allowed: "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS" });
+    }
+    let project = find_project(gateway, &visit.origin).await?;
+    visit.project = Some(project.reference.clone());
+    let admitted = admit(gateway, visit.route, &project, &request)?;
+    // Rate limits belong here: project, caller and the client's address are known, and nothing was spent yet.
+    if body_limit::is_announced(request.headers(), limits.max_body_bytes) {
+        let (head, body) = request.into_parts();
+        body_limit::discard(&head.headers, body).await;
+        return Err(Error::BodyTooLarge { max_bytes: limits.max_body_bytes });
+    }
+    *request.uri_mut() = inner_uri(request.uri(), visit.route.cut_bytes);
+    introduce(gateway, visit, &mut request, (project, admitted));
+    let (head, body) = request.into_parts();
+    let (body, overflow) = body_limit::limit(body, limits.max_body_bytes);
+    let answer = timeout(limits.timeout, service.oneshot(Request::from_parts(head, body))).await;
+    if overflow.happened() {
+        return Err(Error::BodyTooLarge { max_bytes: limits.max_body_bytes });
+    }
+    match answer {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(never)) => match never {},
+        Err(_elapsed) => Err(Error::Timeout),
+    }
+}
+
+async fn find_project(gateway: &Inner, origin: &Origin) -> Result<Arc<Project>, Error> {
+    let reference = match host::named(&origin.host, gateway.config.base_domain.as_deref()) {
+        Named::Project(reference) => reference,
+        Named::Default => ProjectRef::DEFAULT.parse().map_err(|_| Error::UnknownProject)?,
+        Named::Nobody => return Err(Error::UnknownProject),
+    };
+    gateway.projects.find(&reference).await
+}
+
+fn admit(
+    gateway: &Inner,
+    route: Route,
+    project: &Project,
+    request: &Request<Body>,
+) -> Result<Admitted, Error> {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let door = Door {
+        tokens: &gateway.tokens,
+        project,
+        now_secs: i64::try_from(since_1970.as_secs()).unwrap_or(i64::MAX),
+        needs_key: gateway.config.require_api_key,
+    };
+    let credentials = Credentials::of(request.headers(), request.uri().query());
+    if route.target == Target::DataApi {
+        return door.admit_to_data(&credentials);
+    }
+    let path = request.uri().path().get(route.cut_bytes..).unwrap_or_default();
+    door.admit_to_auth(&credentials, route.target.is_open(path))
+}
+
+/// Tell the service whom it has before it.
+fn introduce(
+    gateway: &Inner,
+    visit: &Visit,
+    request: &mut Request<Body>,
+    (project, admitted): (Arc<Project>, Admitted),
+) {
+    let url = match &gateway.config.public_url {
+        Some(url) if project.reference.is_default() => url.trim_end_matches('/').to_owned(),
+        Some(_) | None => visit.origin.url(FALLBACK_URL),
+    };
+    if let Some(authorization) = admitted.authorization {
+        request.headers_mut().insert(header::AUTHORIZATION, authorization);
+    }
+    let extensions = request.extensions_mut();
+    extensions.insert(project);
+    extensions.insert(admitted.caller);
+    extensions.insert(visit.id.clone());
+    extensions.insert(PublicUrl(url.into()));
+    if let Some(address) = visit.origin.client {
+        extensions.insert(ClientAddress(address));
+    }
+}
+
+/// The URI as the service sees it: path without the prefix, query without the key.
+fn inner_uri(uri: &Uri, cut_bytes: usize) -> Uri {
+    let path = match uri.path().get(cut_bytes..) {
+        None | Some("") => "/",
+        Some(path) => path,
+    };
+    let inner = match uri.query().and_then(credentials::without_key) {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    PathAndQuery::from_maybe_shared(bytes::Bytes::from(inner)).map_or_else(|_| Uri::default(), Uri::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_see_their_own_paths() {
+        let check = |uri: &'static str, cut| inner_uri(&Uri::from_static(uri), cut).to_string();
+        assert_eq!(check("/rest/v1", 8), "/");
+        assert_eq!(check("/rest/v1/", 8), "/");
+        assert_eq!(check("/rest/v1/a%20b?select=*&apikey=k", 8), "/a%20b?select=*");
+        assert_eq!(check("/auth/v1/verify?apikey=k", 8), "/verify");
+        assert_eq!(check("http://h/rest/v1/x?a=%2F", 8), "/x?a=%2F");
+        assert_eq!(check("/rest/v1//x", 8), "//x");
+    }
+}

@@ -1,0 +1,116 @@
+//! The projects' configurations, cached (REQ H8): a minute each, one question at a time for each project.
+//!
+//! When the directory does not answer, the last known configuration goes on serving: an outage of the control plane must
+//! not be one of the traffic. Projects that do not exist are remembered briefly, apart, so that invented names push
+//! nobody out.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::{Directory, Project, ProjectRef};
+use moka::Expiry;
+use moka::future::Cache;
+use tokio::time::timeout;
+
+use crate::events::{self, Event};
+use crate::{Config, Error};
+
+/// How many names of projects that do not exist are remembered.
+const MAX_MISSING: u64 = 1000;
+
+/// The cache in front of a [`Directory`].
+#[derive(Debug)]
+pub(crate) struct Projects {
+    directory: Arc<dyn Directory>,
+    directory_timeout: Duration,
+    fresh: Cache<ProjectRef, Entry>,
+    last_known: Cache<ProjectRef, Arc<Project>>,
+    missing: Cache<ProjectRef, ()>,
+    ttl: Duration,
+    retry: Duration,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    project: Arc<Project>,
+    lives: Duration,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, Clone, Copy)]
+enum Absent {
+    Missing,
+    Silent,
+}
+
+impl Projects {
+    pub(crate) fn new(config: &Config, directory: Arc<dyn Directory>) -> Self {
+        Self {
+            directory,
+            directory_timeout: config.directory_timeout,
+            fresh: Cache::builder().max_capacity(config.max_projects).expire_after(OwnLife).build(),
+            last_known: Cache::builder()
+                .max_capacity(config.max_projects)
+                .time_to_live(config.project_stale)
+                .build(),
+            missing: Cache::builder().max_capacity(MAX_MISSING).time_to_live(config.project_retry).build(),
+            ttl: config.project_ttl,
+            retry: config.project_retry,
+        }
+    }
+
+    /// The project called `reference`, at most the cache's TTL old, or older while the directory does not answer.
+    pub(crate) async fn find(&self, reference: &ProjectRef) -> Result<Arc<Project>, Error> {
+        if let Some(entry) = self.fresh.get(reference).await {
+            return Ok(entry.project);
+        }
+        let found = if self.missing.contains_key(reference) {
+            Err(Absent::Missing)
+        } else {
+            let loading = Box::pin(self.load(reference));
+            self.fresh.try_get_with_by_ref(reference, loading).await.map_err(|it| *it)
+        };
+        match found {
+            Ok(entry) => Ok(entry.project),
+            // The default project is made at the first start: without it we are not ready yet.
+            Err(Absent::Missing) if !reference.is_default() => Err(Error::UnknownProject),
+            Err(Absent::Missing | Absent::Silent) => Err(Error::NoDirectory { project: reference.clone() }),
+        }
+    }
+
+    /// Whether the directory answers and knows the default project; asks it, past the cache.
+    pub(crate) async fn is_ready(&self) -> bool {
+        let Ok(default) = ProjectRef::DEFAULT.parse() else { return false };
+        matches!(timeout(self.directory_timeout, self.directory.find(&default)).await, Ok(Ok(Some(_))))
+    }
+
+    async fn load(&self, reference: &ProjectRef) -> Result<Entry, Absent> {
+        let error = match timeout(self.directory_timeout, self.directory.find(reference)).await {
+            Ok(Ok(Some(project))) => {
+                self.last_known.insert(reference.clone(), Arc::clone(&project)).await;
+                return Ok(Entry { project, lives: self.ttl });
+            }
+            Ok(Ok(None)) => {
+                self.last_known.invalidate(reference).await;
+                self.missing.insert(reference.clone(), ()).await;
+                return Err(Absent::Missing);
+            }
+            Ok(Err(error)) => Some(error),
+            Err(_elapsed) => None,
+        };
+        let last_known = self.last_known.get(reference).await;
+        let stale = last_known.is_some();
+        events::emit(Event::DirectorySilent { project: reference, error: error.as_ref(), stale });
+        last_known.map(|project| Entry { project, lives: self.retry }).ok_or(Absent::Silent)
+    }
+}
+
+/// Each entry says by itself how long it lives.
+#[derive(Debug)]
+struct OwnLife;
+
+impl Expiry<ProjectRef, Entry> for OwnLife {
+    fn expire_after_create(&self, _: &ProjectRef, entry: &Entry, _: Instant) -> Option<Duration> {
+        Some(entry.lives)
+    }
+}

@@ -1,0 +1,141 @@
+//! HTTP/1.1 and h2c on a listener: bounded connections, no idle or stalled ones, and a graceful end (REQ H5).
+//!
+//! At the end: `/ready` turns 503, after [`ServeSettings::drain_delay`] the listener closes, requests in flight finish
+//! within [`ServeSettings::drain_deadline`], and what is left is cut.
+
+mod activity;
+mod connection;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::activity::Requests;
+use self::connection::{Connection, Signals};
+use crate::events::{self, Event};
+
+/// How long to wait before accepting again after a failure, such as too many open files.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// Bounds of a listener.
+#[derive(Debug, Clone, Copy)]
+pub struct ServeSettings {
+    /// Open connections; more wait in the kernel's queue (REQ H12). Default 1024.
+    pub max_connections: usize,
+    /// From the first byte of a request, or from the connection's start, to the end of the request's head. Default 10 s.
+    pub head_timeout: Duration,
+    /// How long a connection may stay open without a request. Default 75 s, more than clients' own pools allow.
+    pub idle_timeout: Duration,
+    /// How long a client may refuse to take what is sent to it. Default 60 s.
+    pub write_timeout: Duration,
+    /// From the shutdown signal to the closing of the listener, for balancers that watch `/ready`. Default none.
+    pub drain_delay: Duration,
+    /// How long requests in flight may take to finish after the listener closed. Default 30 s.
+    pub drain_deadline: Duration,
+}
+
+impl Default for ServeSettings {
+    fn default() -> Self {
+        Self {
+            max_connections: 1024,
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            write_timeout: Duration::from_secs(60),
+            drain_delay: Duration::ZERO,
+            drain_deadline: Duration::from_secs(30),
+        }
+    }
+}
+
+/// How a listener ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drained {
+    /// Requests that finished after the shutdown signal.
+    pub finished: usize,
+    /// Requests that were cut at the deadline.
+    pub cut: usize,
+}
+
+/// The connection that a request came by; an extension of every request.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// The other end: the client, or the proxy before us.
+    pub address: SocketAddr,
+    shutdown: CancellationToken,
+}
+
+impl Peer {
+    /// Whether the server is about to stop.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.shutdown.is_cancelled()
+    }
+}
+
+/// Serve `router` on `listener` until `shutdown` is cancelled and every connection is closed.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    settings: ServeSettings,
+    shutdown: CancellationToken,
+) -> Drained {
+    let requests = Arc::new(Requests::default());
+    let signals = Signals { draining: CancellationToken::new(), cut: CancellationToken::new() };
+    let connections = TaskTracker::new();
+    let slots = Arc::new(Semaphore::new(settings.max_connections));
+    let mut end = std::pin::pin!(async {
+        shutdown.cancelled().await;
+        sleep(settings.drain_delay).await;
+    });
+    loop {
+        let next = async {
+            let slot = Arc::clone(&slots).acquire_owned().await;
+            (accept(&listener).await, slot)
+        };
+        let ((stream, address), slot) = tokio::select! {
+            biased;
+            () = &mut end => break,
+            next = next => next,
+        };
+        let peer = Peer { address, shutdown: shutdown.clone() };
+        let connection =
+            Connection { peer, settings, router: router.clone(), requests: Arc::clone(&requests) };
+        let signals = signals.clone();
+        connections.spawn(async move {
+            connection.run(stream, signals).await;
+            drop(slot);
+        });
+    }
+    drop(listener);
+    let before = requests.count();
+    events::emit(Event::Draining { in_flight: before.in_flight });
+    signals.draining.cancel();
+    connections.close();
+    let _late_ones_are_cut = timeout(settings.drain_deadline, connections.wait()).await;
+    let after = requests.count();
+    signals.cut.cancel();
+    connections.wait().await;
+    let report = Drained { finished: after.finished - before.finished, cut: after.in_flight };
+    events::emit(Event::Drained(&report));
+    report
+}
+
+/// The next connection; failures are told and waited out.
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) => {
+                events::emit(Event::AcceptFailed(&error));
+                sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+}

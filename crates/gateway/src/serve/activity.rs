@@ -1,0 +1,279 @@
+//! What a connection is doing, seen from its bytes and its requests; decides when it has been silent for too long.
+//!
+//! hyper's own head timeout also counts while a kept-alive connection waits for its next request, so it cannot tell a slow
+//! head from an idle client. This can, and it sees answers that nobody takes.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use super::ServeSettings;
+
+/// Requests of all connections of a listener.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    in_flight: AtomicUsize,
+    finished: AtomicUsize,
+}
+
+/// Counts at one moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Count {
+    pub(super) in_flight: usize,
+    pub(super) finished: usize,
+}
+
+impl Requests {
+    pub(super) fn count(&self) -> Count {
+        Count { in_flight: self.in_flight.load(Relaxed), finished: self.finished.load(Relaxed) }
+    }
+}
+
+/// One connection's state; times are milliseconds since it began.
+#[derive(Debug)]
+pub(super) struct Activity {
+    began: Instant,
+    in_flight: AtomicUsize,
+    /// When the last request ended, or the first byte of the next one came.
+    since_ms: AtomicU64,
+    /// Whether bytes of a request's head have come.
+    reading: AtomicBool,
+    /// HTTP/2 sends frames of its own while it idles; bytes say nothing there.
+    multiplexed: AtomicBool,
+    /// Since when a write waits for the client; 0 when none does.
+    blocked_ms: AtomicU64,
+    requests: Arc<Requests>,
+}
+
+/// What to do about a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Look again then.
+    Wait(Instant),
+    /// Nothing has happened for the idle timeout: say good-bye.
+    Idle,
+    /// The client does not go on with a head, or does not take its answer: cut.
+    Stalled,
+}
+
+impl Activity {
+    /// A new connection; it owes us a head.
+    pub(super) fn new(requests: Arc<Requests>) -> Arc<Self> {
+        Arc::new(Self {
+            began: Instant::now(),
+            in_flight: AtomicUsize::new(0),
+            since_ms: AtomicU64::new(0),
+            reading: AtomicBool::new(true),
+            multiplexed: AtomicBool::new(false),
+            blocked_ms: AtomicU64::new(0),
+            requests,
+        })
+    }
+
+    /// A request's head is complete; it counts until the returned value is dropped.
+    pub(super) fn begin(self: &Arc<Self>, multiplexed: bool) -> InFlight {
+        self.in_flight.fetch_add(1, Relaxed);
+        self.requests.in_flight.fetch_add(1, Relaxed);
+        self.reading.store(false, Relaxed);
+        self.multiplexed.store(multiplexed, Relaxed);
+        InFlight(Arc::clone(self))
+    }
+
+    /// Whether the connection has been silent for too long, and if not, when to ask again.
+    pub(super) fn judge(&self, settings: &ServeSettings) -> Verdict {
+        let now_ms = self.now_ms();
+        let blocked_ms = self.blocked_ms.load(Relaxed);
+        if blocked_ms > 0 {
+            return self.judge_since(blocked_ms, settings.write_timeout, Verdict::Stalled);
+        }
+        if self.in_flight.load(Relaxed) > 0 {
+            // The service's own timeout counts; look again when a new silence could matter.
+            let pause = settings.head_timeout.min(settings.idle_timeout).min(settings.write_timeout);
+            return Verdict::Wait(self.began + Duration::from_millis(now_ms) + pause);
+        }
+        let since_ms = self.since_ms.load(Relaxed);
+        if self.reading.load(Relaxed) {
+            return self.judge_since(since_ms, settings.head_timeout, Verdict::Stalled);
+        }
+        // A head may begin at any moment, so an idle connection is looked at as often as a reading one.
+        match self.judge_since(since_ms, settings.idle_timeout, Verdict::Idle) {
+            Verdict::Wait(until) => Verdict::Wait(until.min(Instant::now() + settings.head_timeout)),
+            verdict => verdict,
+        }
+    }
+
+    fn judge_since(&self, since_ms: u64, allowed: Duration, verdict: Verdict) -> Verdict {
+        let until = self.began + Duration::from_millis(since_ms) + allowed;
+        if Instant::now() < until { Verdict::Wait(until) } else { verdict }
+    }
+
+    fn now_ms(&self) -> u64 {
+        // Never 0, which means "not".
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX).max(1)
+    }
+
+    fn end(&self) {
+        self.requests.in_flight.fetch_sub(1, Relaxed);
+        self.requests.finished.fetch_add(1, Relaxed);
+        self.since_ms.store(self.now_ms(), Relaxed);
+        self.in_flight.fetch_sub(1, Relaxed);
+    }
+
+    fn arrived(&self) {
+        let waiting = self.in_flight.load(Relaxed) == 0 && !self.multiplexed.load(Relaxed);
+        if waiting && !self.reading.swap(true, Relaxed) {
+            self.since_ms.store(self.now_ms(), Relaxed);
+        }
+    }
+
+    fn wrote<T>(&self, outcome: &Poll<T>) {
+        if outcome.is_ready() {
+            self.blocked_ms.store(0, Relaxed);
+        } else if self.blocked_ms.load(Relaxed) == 0 {
+            self.blocked_ms.store(self.now_ms(), Relaxed);
+        }
+    }
+}
+
+/// A request that is not answered to its last byte yet.
+#[derive(Debug)]
+pub(super) struct InFlight(Arc<Activity>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// A stream whose bytes are noticed.
+#[derive(Debug)]
+pub(super) struct Watched<S> {
+    pub(super) stream: S,
+    pub(super) activity: Arc<Activity>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let outcome = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.activity.arrived();
+        }
+        outcome
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.activity.wrote(&outcome);
+        outcome
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
+        self.activity.wrote(&outcome);
+        outcome
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    const SETTINGS: ServeSettings = ServeSettings {
+        max_connections: 1,
+        head_timeout: Duration::from_secs(10),
+        idle_timeout: Duration::from_secs(75),
+        write_timeout: Duration::from_secs(60),
+        drain_delay: Duration::ZERO,
+        drain_deadline: Duration::ZERO,
+    };
+
+    async fn after(activity: &Activity, secs: u64) -> Verdict {
+        advance(Duration::from_secs(secs)).await;
+        match activity.judge(&SETTINGS) {
+            Verdict::Wait(until) => {
+                assert!(until > Instant::now(), "a look in the past would spin");
+                Verdict::Wait(activity.began)
+            }
+            verdict => verdict,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_connection_owes_a_head() {
+        let activity = Activity::new(Arc::default());
+        assert!(matches!(after(&activity, 9).await, Verdict::Wait(_)));
+        assert_eq!(after(&activity, 1).await, Verdict::Stalled);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_may_wait_longer_than_a_slow_head() {
+        let activity = Activity::new(Arc::default());
+        drop(activity.begin(false));
+        assert!(matches!(after(&activity, 74).await, Verdict::Wait(_)));
+        activity.arrived();
+        assert!(matches!(after(&activity, 9).await, Verdict::Wait(_)));
+        activity.arrived();
+        assert_eq!(after(&activity, 1).await, Verdict::Stalled);
+        drop(activity.begin(false));
+        assert_eq!(after(&activity, 75).await, Verdict::Idle);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn frames_of_an_idle_http2_connection_are_no_head() {
+        let activity = Activity::new(Arc::default());
+        drop(activity.begin(true));
+        activity.arrived();
+        assert!(matches!(after(&activity, 70).await, Verdict::Wait(_)));
+        assert_eq!(after(&activity, 5).await, Verdict::Idle);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_may_take_its_time_but_its_answer_must_be_taken() {
+        let activity = Activity::new(Arc::default());
+        let request = activity.begin(false);
+        assert!(matches!(after(&activity, 1000).await, Verdict::Wait(_)));
+        activity.wrote(&Poll::<()>::Pending);
+        assert!(matches!(after(&activity, 59).await, Verdict::Wait(_)));
+        activity.wrote(&Poll::<()>::Pending);
+        assert_eq!(after(&activity, 1).await, Verdict::Stalled);
+        activity.wrote(&Poll::Ready(()));
+        assert!(matches!(after(&activity, 1).await, Verdict::Wait(_)));
+        drop(request);
+        assert_eq!(activity.requests.count().finished, 1);
+    }
+}

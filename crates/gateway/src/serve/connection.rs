@@ -1,0 +1,152 @@
+//! One connection, from its first byte to its last.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, Version, header};
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::TcpStream;
+use tokio::time::sleep_until;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+use super::activity::{Activity, InFlight, Requests, Verdict, Watched};
+use super::{Peer, ServeSettings};
+use crate::events::{self, Event};
+
+/// The largest head of a request, in bytes.
+const MAX_HEAD_BYTES: u32 = 64 * 1024;
+/// Requests at once on one HTTP/2 connection.
+const MAX_STREAMS: u32 = 256;
+
+/// What ends connections from outside.
+#[derive(Debug, Clone)]
+pub(super) struct Signals {
+    /// Finish what is in flight, take nothing new.
+    pub(super) draining: CancellationToken,
+    /// Stop now.
+    pub(super) cut: CancellationToken,
+}
+
+/// A connection that was accepted.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) peer: Peer,
+    pub(super) settings: ServeSettings,
+    pub(super) router: Router,
+    pub(super) requests: Arc<Requests>,
+}
+
+impl Connection {
+    /// Serve `stream` until its end, or until a signal or a silence ends it.
+    pub(super) async fn run(self, stream: TcpStream, signals: Signals) {
+        let _without_it_small_answers_wait = stream.set_nodelay(true);
+        let activity = Activity::new(self.requests);
+        let io = TokioIo::new(Watched { stream, activity: Arc::clone(&activity) });
+        let (router, peer, served) = (self.router, self.peer, Arc::clone(&activity));
+        let service = service_fn(move |request| {
+            let in_flight = served.begin(request.version() == Version::HTTP_2);
+            answer(router.clone(), peer.clone(), in_flight, request)
+        });
+        let builder = builder();
+        let mut connection = std::pin::pin!(builder.serve_connection_with_upgrades(io, service));
+        let (mut ending, mut next_look) = (false, first_look(&activity, &self.settings));
+        loop {
+            tokio::select! {
+                biased;
+                end = connection.as_mut() => {
+                    if let Err(error) = end {
+                        events::emit(Event::ConnectionFailed(error.as_ref()));
+                    }
+                    return;
+                }
+                () = signals.cut.cancelled() => return,
+                () = signals.draining.cancelled(), if !ending => {
+                    ending = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = sleep_until(next_look) => match activity.judge(&self.settings) {
+                    Verdict::Wait(until) => next_look = until,
+                    Verdict::Idle if !ending => {
+                        ending = true;
+                        next_look = tokio::time::Instant::now() + self.settings.head_timeout;
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    Verdict::Idle | Verdict::Stalled => return,
+                },
+            }
+        }
+    }
+}
+
+fn first_look(activity: &Activity, settings: &ServeSettings) -> tokio::time::Instant {
+    match activity.judge(settings) {
+        Verdict::Wait(until) => until,
+        Verdict::Idle | Verdict::Stalled => tokio::time::Instant::now(),
+    }
+}
+
+fn builder() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    // `Activity` keeps the time of heads.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(MAX_HEAD_BYTES as usize);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(MAX_HEAD_BYTES)
+        .max_concurrent_streams(MAX_STREAMS);
+    builder
+}
+
+async fn answer(
+    router: Router,
+    peer: Peer,
+    in_flight: InFlight,
+    request: Request<Incoming>,
+) -> Result<Response<Answering>, Infallible> {
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(peer);
+    let head_only = request.method() == Method::HEAD;
+    let mut response = router.oneshot(request).await?;
+    // axum measures the empty body of a service's answer to HEAD; that is not the length of the answer to GET.
+    if head_only && response.headers().get(header::CONTENT_LENGTH) == Some(&HeaderValue::from_static("0")) {
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
+    Ok(response.map(|body| Answering { body, _in_flight: in_flight }))
+}
+
+/// A response body; its request is in flight until the last byte is handed over.
+#[derive(Debug)]
+struct Answering {
+    body: Body,
+    _in_flight: InFlight,
+}
+
+impl http_body::Body for Answering {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,65 @@
+//! The gateway's state: one handle, cheap to clone, built by the `madbase` crate.
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::Router;
+use common::Directory;
+
+use crate::operations::Readiness;
+use crate::projects::Projects;
+use crate::tokens::Tokens;
+use crate::{Config, Network};
+
+/// The routers of the services, without their prefixes.
+#[derive(Debug, Clone)]
+pub struct Services {
+    /// Answers `/auth/v1`.
+    pub auth: Router,
+    /// Answers `/rest/v1`.
+    pub data_api: Router,
+}
+
+/// Gives the metrics of the process as Prometheus text.
+#[derive(Clone)]
+pub struct Metrics(pub Arc<dyn Fn() -> String + Send + Sync>);
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics(..)")
+    }
+}
+
+/// The gateway. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub struct Gateway {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What all clones of a gateway share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) config: Config,
+    pub(crate) services: Services,
+    pub(crate) metrics: Metrics,
+    pub(crate) projects: Projects,
+    pub(crate) tokens: Tokens,
+    pub(crate) readiness: Readiness,
+}
+
+impl Gateway {
+    /// A gateway before `services`, that finds projects in `directory`.
+    #[must_use]
+    pub fn new(config: Config, directory: Arc<dyn Directory>, services: Services, metrics: Metrics) -> Self {
+        let projects = Projects::new(&config, directory);
+        let tokens = Tokens::new(&config);
+        let readiness = Readiness::default();
+        Self { inner: Arc::new(Inner { config, services, metrics, projects, tokens, readiness }) }
+    }
+}
+
+impl Inner {
+    pub(crate) fn trusted_proxies(&self) -> &[Network] {
+        &self.config.trusted_proxies
+    }
+}

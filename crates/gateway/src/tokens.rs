@@ -1,0 +1,100 @@
+//! Verified tokens, remembered: a token that comes again costs a hash, not a signature check (REQ C1).
+//!
+//! Keyed by SHA-256 of project, its version and the token, so that a changed key ring forgets. Refused tokens are not kept:
+//! whoever invents them would fill the cache.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::digest::{self, Context, SHA256};
+use common::Project;
+use common::jwt::{self, Claims, Rules};
+use moka::Expiry;
+use moka::sync::Cache;
+use serde_json::Value;
+
+use crate::Config;
+use crate::events::{self, Event};
+
+/// Clock skew allowed on dates, as PostgREST does.
+const LEEWAY_SECS: i64 = 30;
+
+type Key = [u8; 32];
+
+/// The cache in front of a project's key ring.
+#[derive(Debug)]
+pub(crate) struct Tokens {
+    verified: Cache<Key, Verified>,
+    ttl: Duration,
+}
+
+#[derive(Debug, Clone)]
+struct Verified {
+    claims: Arc<Claims>,
+    /// `exp`, seconds since 1970.
+    expires_secs: Option<i64>,
+    lives: Duration,
+}
+
+impl Tokens {
+    pub(crate) fn new(config: &Config) -> Self {
+        let verified = Cache::builder().max_capacity(config.max_tokens).expire_after(OwnLife).build();
+        Self { verified, ttl: config.token_ttl }
+    }
+
+    /// The claims of `token`, verified by the project's keys; the role is empty when the token names none.
+    ///
+    /// `now_secs` counts from 1970.
+    pub(crate) fn verify(
+        &self,
+        project: &Project,
+        token: &str,
+        now_secs: i64,
+    ) -> Result<Arc<Claims>, jwt::Error> {
+        let key = key_of(project, token);
+        let cached = self.verified.get(&key).filter(|it| it.expires_secs.is_none_or(|exp| now_secs < exp));
+        events::emit(Event::TokenLookup { hit: cached.is_some() });
+        if let Some(verified) = cached {
+            return Ok(verified.claims);
+        }
+        let rules = Rules { now_secs, leeway_secs: LEEWAY_SECS, audience: None, default_role: "" };
+        let claims = Arc::new(project.jwt.verify(token, &rules)?);
+        let expires_secs = claims.map.get("exp").and_then(whole_seconds);
+        let left = expires_secs.map_or(Ok(u64::MAX), |exp| u64::try_from(exp.saturating_sub(now_secs)));
+        // An expired token within the leeway is let in, but not remembered.
+        if let Some(left) = left.ok().filter(|it| *it > 0) {
+            let lives = self.ttl.min(Duration::from_secs(left));
+            self.verified.insert(key, Verified { claims: Arc::clone(&claims), expires_secs, lives });
+        }
+        Ok(claims)
+    }
+}
+
+/// Lengths go first, so that no two triples read the same.
+fn key_of(project: &Project, token: &str) -> Key {
+    let reference = project.reference.as_str();
+    let mut context = Context::new(&SHA256);
+    context.update(&reference.len().to_le_bytes());
+    context.update(reference.as_bytes());
+    context.update(&project.version.to_le_bytes());
+    context.update(token.as_bytes());
+    let hash: digest::Digest = context.finish();
+    let mut key = Key::default();
+    key.copy_from_slice(hash.as_ref());
+    key
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "`as` saturates, and a saturated date compares right")]
+fn whole_seconds(date: &Value) -> Option<i64> {
+    date.as_i64().or_else(|| date.as_f64().map(|it| it as i64))
+}
+
+/// Each entry says by itself how long it lives.
+#[derive(Debug)]
+struct OwnLife;
+
+impl Expiry<Key, Verified> for OwnLife {
+    fn expire_after_create(&self, _: &Key, entry: &Verified, _: Instant) -> Option<Duration> {
+        Some(entry.lives)
+    }
+}
