@@ -55,6 +55,9 @@ pub enum Error {
     /// The installation is full.
     #[error("this installation holds {0} projects already")]
     TooManyProjects(u32),
+    /// Too many projects are being made or deleted at once.
+    #[error("too many projects are being created or deleted at once")]
+    Busy,
     /// Two changes of one project met.
     #[error("the project {0} was changed by somebody else at the same time")]
     Contended(ProjectRef),
@@ -91,8 +94,8 @@ impl Error {
     /// Every code, in order: for `docs/reference/errors.md`.
     pub const CODES: &'static [&'static str] = &[
         "CP100", "CP101", "CP102", "CP103", "CP104", "CP105", "CP200", "CP300", "CP301", "CP302", "CP303",
-        "CP304", "CP305", "CP306", "CP307", "CP308", "CP309", "CP500", "CP501", "CP502", "CP503", "CP504",
-        "CP900", "CP901", "CP902", "CP903",
+        "CP304", "CP305", "CP306", "CP307", "CP308", "CP309", "CP310", "CP500", "CP501", "CP502", "CP503",
+        "CP504", "CP900", "CP901", "CP902", "CP903",
     ];
 
     /// The stable code: CP1 the request, CP2 who asks, CP3 projects and routes, CP5 the installation, CP9 what is below.
@@ -116,6 +119,7 @@ impl Error {
             Self::DatabaseTaken(_) => "CP307",
             Self::TooManyProjects(_) => "CP308",
             Self::Contended(_) => "CP309",
+            Self::Busy => "CP310",
             Self::MasterKey => "CP500",
             Self::NotSuperuser(_) => "CP501",
             Self::TooOld(_) => "CP502",
@@ -135,7 +139,7 @@ impl Error {
             Self::Json(_) | Self::Body(_) | Self::MediaType | Self::Reference(_) | Self::Query(_) => {
                 ErrorKind::Invalid
             }
-            Self::TooLarge => ErrorKind::Limited,
+            Self::TooLarge | Self::Busy => ErrorKind::Limited,
             Self::Token => ErrorKind::Unauthenticated,
             Self::Route | Self::Method | Self::UnknownProject(_) => ErrorKind::NotFound,
             Self::ProjectExists(_)
@@ -184,6 +188,7 @@ impl Error {
             Self::DefaultProject => "Delete other projects; remove the data directory to start from nothing.",
             Self::DatabaseTaken(_) => "Choose another reference, or rename or drop that database.",
             Self::TooManyProjects(_) => "Delete a project, or raise the limit of projects.",
+            Self::Busy => "Try again in a few seconds.",
             Self::Contended(_) => "Read the project again and repeat the change.",
             Self::MasterKey => {
                 "Put back the key file that this data was made with; without it the secrets are lost."
@@ -217,5 +222,57 @@ impl From<store::postgres::Error> for Error {
 impl From<serde_json::Error> for Error {
     fn from(it: serde_json::Error) -> Self {
         Self::Stored(it.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn one_of_each() -> Vec<Error> {
+        let reference: ProjectRef = "team".parse().unwrap();
+        let text = String::new;
+        vec![
+            Error::Json(text()),
+            Error::Body(text()),
+            Error::MediaType,
+            Error::TooLarge,
+            Error::Reference(ProjectRefError),
+            Error::Query(text()),
+            Error::Token,
+            Error::Route,
+            Error::Method,
+            Error::UnknownProject(reference.clone()),
+            Error::ProjectExists(reference.clone()),
+            Error::ProjectGoing(reference.clone()),
+            Error::ProjectNotReady(reference.clone()),
+            Error::DefaultProject,
+            Error::DatabaseTaken(text()),
+            Error::TooManyProjects(1),
+            Error::Contended(reference),
+            Error::Busy,
+            Error::MasterKey,
+            Error::NotSuperuser(text()),
+            Error::TooOld(1),
+            Error::ControlDatabase(text()),
+            Error::Stored(text().into()),
+            Error::Store(store::Error::PoolTimeout),
+            Error::Timeout,
+            Error::Randomness,
+            Error::Broken(text().into()),
+        ]
+    }
+
+    #[test]
+    fn codes_are_listed_unique_and_come_with_a_next_step() {
+        let errors = one_of_each();
+        let codes: BTreeSet<&str> = errors.iter().map(Error::code).collect();
+        assert_eq!(codes.len(), errors.len(), "a code is used twice");
+        assert_eq!(codes.into_iter().collect::<Vec<_>>(), Error::CODES);
+        for error in errors {
+            assert!(error.next().ends_with('.'), "{}", error.code());
+        }
     }
 }

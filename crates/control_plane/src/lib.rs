@@ -35,6 +35,7 @@ pub use projects::NewProject;
 pub use routes::router;
 
 use control_db::ControlDb;
+use lock::Queue;
 use provision::Provisioner;
 use seal::Seal;
 
@@ -60,6 +61,7 @@ struct Inner {
     inbox: Inbox,
     db: ControlDb,
     seal: Seal,
+    queue: Queue,
     provisioner: Provisioner,
     fingerprint: String,
 }
@@ -82,6 +84,7 @@ impl ControlPlane {
     ) -> Result<Self, Error> {
         let inner = Inner {
             db: ControlDb::new(server.clone(), &config.control_database),
+            queue: Queue::new(),
             seal: Seal::new(&config.master_key)?,
             fingerprint: fingerprint(&services),
             provisioner: Provisioner { server, services },

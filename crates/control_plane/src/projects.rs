@@ -58,7 +58,7 @@ impl ControlPlane {
     async fn create_now(&self, new: &NewProject, who: &str) -> Result<Arc<Project>, Error> {
         let inner = &*self.inner;
         self.check_absent(&new.reference).await?;
-        let lock = ClusterLock::acquire(&inner.provisioner.server).await?;
+        let lock = inner.queue.lock(&inner.provisioner.server).await?;
         self.check_absent(&new.reference).await?;
         let database = format!("project_{}", new.reference.as_str().replace('-', "_"));
         if provision::database_exists(&lock.client, &database).await? {
@@ -122,7 +122,7 @@ impl ControlPlane {
         }
         let plane = self.clone();
         let work = tokio::spawn(async move {
-            let lock = ClusterLock::acquire(&plane.inner.provisioner.server).await?;
+            let lock = plane.inner.queue.lock(&plane.inner.provisioner.server).await?;
             plane.take_down(&lock, &row).await
         });
         work.await.map_err(|it| Error::Broken(it.into()))?

@@ -53,7 +53,7 @@ impl ControlPlane {
 
     async fn bring_up(&self) -> Result<(), Error> {
         let inner = &*self.inner;
-        let lock = ClusterLock::acquire(&inner.provisioner.server).await?;
+        let lock = inner.queue.lock(&inner.provisioner.server).await?;
         provision::check_rights(&lock.client).await?;
         self.ensure_control_database(&lock).await?;
         // Another node may have done the rest while this one waited.
