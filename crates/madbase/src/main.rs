@@ -1,2 +1,41 @@
-//! Skeleton.
-fn main() {}
+//! The binary: parses the command line, runs one command, turns what went wrong into a message and an exit code.
+//!
+//! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not running (`status`, and commands that need a running server).
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+mod banner;
+mod cli;
+mod client;
+mod commands;
+mod layout;
+mod lock;
+mod output;
+mod ports;
+mod progress;
+mod roles;
+mod run_file;
+mod secrets;
+mod settings;
+mod telemetry;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    // First of all: several crates could choose a provider, and rustls refuses to guess between them.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let cli = cli::Cli::parse();
+    let output = output::Output::new(cli.json, cli.yes);
+    match commands::run(cli.command, output) {
+        Ok(code) => code,
+        Err(error) => {
+            output.error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

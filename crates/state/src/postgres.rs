@@ -27,3 +27,9 @@ pub use ephemeral::{Ephemeral, ephemeral};
 pub use error::Error;
 pub use running::{Running, Stopped};
 pub use supervisor::Supervisor;
+
+/// The process id of the PostgreSQL that runs on the cluster under `root`, if one does.
+#[must_use]
+pub fn postmaster(root: &std::path::Path) -> Option<i32> {
+    leftovers::postmaster(&root.canonicalize().ok()?.join("postgres"))
+}

@@ -1,0 +1,140 @@
+//! The command line as types. What a flag does not say, the environment may (`MADBASE_*`); secrets only there.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use gateway::Network;
+
+/// A Supabase-compatible backend in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "madbase", version, about, max_term_width = 100, propagate_version = true)]
+pub(crate) struct Cli {
+    /// Print JSON for machines instead of text for people.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Do not ask before installing or deleting something.
+    #[arg(long, global = true)]
+    pub(crate) yes: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start everything on this machine, on a PostgreSQL that MadBase runs itself (or the one of `DATABASE_URL`).
+    Start(Start),
+    /// Say whether it runs, is ready, and where. Exit code 3 when it does not run.
+    Status(DataDir),
+    /// Stop it: requests in flight finish, then PostgreSQL stops cleanly.
+    Stop(DataDir),
+    /// Create, list, show and delete projects; show their keys.
+    Project(Project),
+    /// List the mails that were captured because no SMTP server is configured.
+    Inbox(Control),
+    /// Run every check and test of a source checkout.
+    Test(Test),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell to complete for.
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DataDir {
+    /// Where everything is kept [default: /var/lib/madbase as root, else ./.madbase].
+    #[arg(long, env = "MADBASE_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Start {
+    #[command(flatten)]
+    pub(crate) data: DataDir,
+    /// Go to the background once everything is ready.
+    #[arg(long)]
+    pub(crate) detach: bool,
+    /// Port of the API.
+    #[arg(long, env = "MADBASE_PORT", default_value_t = 8000)]
+    pub(crate) port: u16,
+    /// Port of the control plane.
+    #[arg(long, env = "MADBASE_CONTROL_PORT", default_value_t = 8001, value_name = "PORT")]
+    pub(crate) control_port: u16,
+    /// First port tried for MadBase's own PostgreSQL; the next free one is taken.
+    #[arg(long, env = "MADBASE_POSTGRES_PORT", default_value_t = 54322, value_name = "PORT")]
+    pub(crate) postgres_port: u16,
+    /// Address to listen on; 0.0.0.0 for every interface.
+    #[arg(long, env = "MADBASE_BIND", default_value = "127.0.0.1", value_name = "ADDR")]
+    pub(crate) bind: IpAddr,
+    /// Projects answer at {ref}.DOMAIN.
+    #[arg(long, env = "MADBASE_BASE_DOMAIN", default_value = "localhost", value_name = "DOMAIN")]
+    pub(crate) base_domain: String,
+    /// The default project's address as the world sees it, for links in mails [default: taken from each request].
+    #[arg(long, env = "MADBASE_PUBLIC_URL", value_name = "URL")]
+    pub(crate) public_url: Option<String>,
+    /// Networks whose X-Forwarded-* headers are believed, separated by commas.
+    #[arg(long, env = "MADBASE_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',')]
+    pub(crate) trusted_proxies: Vec<Network>,
+    /// The background half of `--detach`: steps and banner go to a pipe.
+    #[arg(long, hide = true)]
+    pub(crate) background: bool,
+}
+
+/// Where the control plane is, and who asks.
+#[derive(Debug, Args)]
+pub(crate) struct Control {
+    #[command(flatten)]
+    pub(crate) data: DataDir,
+    /// The control plane's address [default: that of the server on --data-dir].
+    #[arg(long, env = "MADBASE_CONTROL_URL", value_name = "URL")]
+    pub(crate) control_url: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Project {
+    #[command(flatten)]
+    pub(crate) control: Control,
+    #[command(subcommand)]
+    pub(crate) verb: ProjectVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProjectVerb {
+    /// Create a project: its database, logins, signing and API keys.
+    Create {
+        /// Short name: a-z, 0-9 and '-'; part of its host name.
+        reference: String,
+        /// Name for people [default: the short name].
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// List all projects.
+    List,
+    /// Show one project.
+    Show {
+        /// Its short name.
+        reference: String,
+    },
+    /// Delete a project with its database and all of its rows.
+    Delete {
+        /// Its short name.
+        reference: String,
+    },
+    /// Show a project's API keys.
+    Keys {
+        /// Its short name.
+        reference: String,
+        /// Print them as SUPABASE_… variables: for `. ./.env` and `node --env-file`.
+        #[arg(long, conflicts_with = "json")]
+        env: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Test {
+    /// Run this part only: fmt, clippy, cargo, doc, deny, tidy, system or clients.
+    #[arg(long, value_name = "PART")]
+    pub(crate) only: Option<crate::commands::TestPart>,
+}

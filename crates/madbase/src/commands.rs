@@ -1,0 +1,49 @@
+//! One command per file; here each is given what it needs.
+
+mod completions;
+mod inbox;
+mod project;
+mod start;
+mod status;
+mod stop;
+mod test;
+
+use std::future::Future;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+
+pub(crate) use test::Part as TestPart;
+
+use crate::cli::Command;
+use crate::output::Output;
+use crate::settings::Environment;
+
+/// Says "it does not run", for scripts.
+pub(crate) const NOT_RUNNING: u8 = 3;
+
+/// Run the command; the code is what the process ends with.
+pub(crate) fn run(command: Command, output: Output) -> Result<ExitCode> {
+    let environment = Environment::read();
+    match command {
+        Command::Start(args) => block_on(start::run(args, output, environment)),
+        Command::Status(args) => block_on(status::run(&args, output)),
+        Command::Stop(args) => block_on(stop::run(&args, output, &environment)),
+        Command::Project(args) => block_on(project::run(args, output, environment)),
+        Command::Inbox(args) => block_on(inbox::run(&args, output, environment)),
+        Command::Test(args) => block_on(test::run(args, output, environment)),
+        Command::Completions { shell } => {
+            completions::run(shell);
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn block_on(command: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.enable_all().build().context("start the runtime")?;
+    let code = runtime.block_on(command);
+    // Nothing that is still running may hold the process back.
+    runtime.shutdown_background();
+    code
+}

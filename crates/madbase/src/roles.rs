@@ -1,0 +1,99 @@
+//! Wires the services of this process together. Pillars that run apart will each get a function beside [`all`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use axum::Router;
+use common::{Directory as _, Inbox, Project, ProjectRef};
+use control_plane::{ControlPlane, ServiceMigrations};
+use gateway::Gateway;
+use secrecy::SecretString;
+use store::{Databases, PoolSettings};
+
+use crate::telemetry::Render;
+
+/// Captured mails that are kept.
+const MAX_MAILS: usize = 100;
+
+/// What the services are made from.
+#[derive(Debug)]
+pub(crate) struct Installation {
+    pub(crate) master_key: [u8; 32],
+    pub(crate) admin_token: SecretString,
+    /// PostgreSQL, as its administrator.
+    pub(crate) server: store::Server,
+    /// The default project's database.
+    pub(crate) default_database: String,
+    /// Projects answer at `{ref}.{base_domain}`.
+    pub(crate) base_domain: String,
+    /// Port of the gateway.
+    pub(crate) public_port: u16,
+    /// The default project's public address, when it is fixed.
+    pub(crate) public_url: Option<String>,
+    /// Whose `X-Forwarded-*` headers are believed.
+    pub(crate) trusted_proxies: Vec<gateway::Network>,
+    /// Host and port of PostgreSQL for people.
+    pub(crate) database: (String, u16),
+}
+
+/// All services of a single node.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    /// Served to everybody.
+    pub(crate) api: Router,
+    /// Served to administrators.
+    pub(crate) control: Router,
+    /// The pools behind.
+    pub(crate) databases: Databases,
+    /// The project that exists from the first start on.
+    pub(crate) default_project: Arc<Project>,
+}
+
+/// Every role in one process. Creates and migrates databases.
+pub(crate) async fn all(installation: Installation, render: Render) -> Result<Parts> {
+    let databases = Databases::new(installation.server, PoolSettings::default());
+    let inbox = Inbox::new(MAX_MAILS);
+    let config = control_plane::Config {
+        default_database: installation.default_database,
+        base_domain: installation.base_domain.clone(),
+        public_port: installation.public_port,
+        database_host: installation.database.0,
+        database_port: installation.database.1,
+        ..control_plane::Config::new(installation.master_key, installation.admin_token)
+    };
+    let control_plane = ControlPlane::start(config, databases.clone(), inbox.clone(), migrations())
+        .await
+        .context("prepare the databases")?;
+    let default_project = default_project(&control_plane).await?;
+    let auth = auth::Auth::new(auth::Config::default(), databases.clone(), inbox);
+    let services = gateway::Services { auth: auth::router(auth), data_api: Router::new() };
+    let config = gateway::Config {
+        base_domain: Some(installation.base_domain),
+        public_url: installation.public_url,
+        trusted_proxies: installation.trusted_proxies,
+        ..gateway::Config::default()
+    };
+    let directory = Arc::new(control_plane.clone());
+    let gateway = Gateway::new(config, directory, services, gateway::Metrics(render));
+    Ok(Parts {
+        api: gateway::router(gateway),
+        control: control_plane::router(control_plane),
+        databases,
+        default_project,
+    })
+}
+
+/// The schemas that services own in every project's database.
+fn migrations() -> Vec<ServiceMigrations> {
+    vec![ServiceMigrations { schema: "auth", owner: "supabase_auth_admin", runner: auth::migrations }]
+}
+
+async fn default_project(control_plane: &ControlPlane) -> Result<Arc<Project>> {
+    let reference: ProjectRef = ProjectRef::DEFAULT.parse()?;
+    let found = control_plane.find(&reference).await.context("read the default project")?;
+    found.context("the default project is missing from the control database")
+}
+
+/// How long borrowed connections may take to come back when the server stops.
+pub(crate) const CLOSE_LIMIT: Duration = Duration::from_secs(10);

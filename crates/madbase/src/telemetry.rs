@@ -1,0 +1,49 @@
+//! Where logs and metrics of a server go. Logs: standard error, text on a terminal, JSON lines elsewhere.
+
+use std::io::{self, IsTerminal as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+const DEFAULT_FILTER: &str = "info,tokio_postgres=warn,refinery_core=warn,hyper=warn";
+/// Histograms gather raw samples until they are folded in.
+const UPKEEP: Duration = Duration::from_secs(5);
+/// Seconds, from a cached answer to a slow report.
+const BUCKETS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+
+/// Install the log; `filter` is what `MADBASE_LOG` says.
+pub(crate) fn log(filter: Option<&str>) -> Result<()> {
+    let filter = EnvFilter::try_new(filter.unwrap_or(DEFAULT_FILTER))
+        .context("MADBASE_LOG cannot be read; an example: MADBASE_LOG=info,gateway=debug")?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    if io::stderr().is_terminal() {
+        log.with_target(false).init();
+    } else {
+        log.json().flatten_event(true).init();
+    }
+    Ok(())
+}
+
+/// Renders the metrics in Prometheus' text format.
+pub(crate) type Render = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// Install the recorder of metrics.
+pub(crate) fn metrics() -> Result<Render> {
+    let builder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS)
+        .context("set the buckets of histograms")?;
+    let handle = builder.install_recorder().context("install the recorder of metrics")?;
+    tokio::spawn(keep_up(handle.clone()));
+    Ok(Arc::new(move || handle.render()))
+}
+
+async fn keep_up(handle: PrometheusHandle) {
+    let mut ticks = tokio::time::interval(UPKEEP);
+    loop {
+        ticks.tick().await;
+        handle.run_upkeep();
+    }
+}

@@ -1,0 +1,16 @@
+//! The whole binary, as people run it: every test starts `madbase` itself, with its own PostgreSQL, in a
+//! temporary directory and on free ports, and stops everything it started.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on fails; JSON is read by index"
+)]
+
+mod commands;
+mod crash;
+mod refusals;
+mod server;
+mod shutdown;
+mod start;
