@@ -43,9 +43,6 @@ pub enum Error {
     /// A project of that name is being deleted.
     #[error("a project {0} is still being deleted")]
     ProjectGoing(ProjectRef),
-    /// The project has not been brought up completely.
-    #[error("the project {0} is not ready yet")]
-    ProjectNotReady(ProjectRef),
     /// The default project stays.
     #[error("the default project cannot be deleted")]
     DefaultProject,
@@ -94,8 +91,8 @@ impl Error {
     /// Every code, in order: for `docs/reference/errors.md`.
     pub const CODES: &'static [&'static str] = &[
         "CP100", "CP101", "CP102", "CP103", "CP104", "CP105", "CP200", "CP300", "CP301", "CP302", "CP303",
-        "CP304", "CP305", "CP306", "CP307", "CP308", "CP309", "CP310", "CP500", "CP501", "CP502", "CP503",
-        "CP504", "CP900", "CP901", "CP902", "CP903",
+        "CP304", "CP305", "CP306", "CP307", "CP308", "CP309", "CP500", "CP501", "CP502", "CP503", "CP504",
+        "CP900", "CP901", "CP902", "CP903",
     ];
 
     /// The stable code: CP1 the request, CP2 who asks, CP3 projects and routes, CP5 the installation, CP9 what is below.
@@ -114,12 +111,11 @@ impl Error {
             Self::UnknownProject(_) => "CP302",
             Self::ProjectExists(_) => "CP303",
             Self::ProjectGoing(_) => "CP304",
-            Self::ProjectNotReady(_) => "CP305",
             Self::DefaultProject => "CP306",
             Self::DatabaseTaken(_) => "CP307",
             Self::TooManyProjects(_) => "CP308",
             Self::Contended(_) => "CP309",
-            Self::Busy => "CP310",
+            Self::Busy => "CP305",
             Self::MasterKey => "CP500",
             Self::NotSuperuser(_) => "CP501",
             Self::TooOld(_) => "CP502",
@@ -148,7 +144,7 @@ impl Error {
             | Self::DatabaseTaken(_)
             | Self::TooManyProjects(_)
             | Self::Contended(_) => ErrorKind::Conflict,
-            Self::ProjectNotReady(_) | Self::Timeout => ErrorKind::Unavailable,
+            Self::Timeout => ErrorKind::Unavailable,
             Self::Store(it) if it.kind() == ErrorKind::Unavailable => ErrorKind::Unavailable,
             Self::MasterKey
             | Self::NotSuperuser(_)
@@ -166,7 +162,9 @@ impl Error {
     pub fn next(&self) -> &'static str {
         match self {
             Self::Json(_) => "Send valid JSON; the message says where reading stopped.",
-            Self::Body(_) => "Correct or remove the named field; the fields are listed in docs/reference.",
+            Self::Body(_) => {
+                "Correct or remove the named field; the fields are listed in docs/reference/control-plane.md."
+            }
             Self::MediaType => "Add the header `Content-Type: application/json`.",
             Self::TooLarge => "Send at most 1 MiB.",
             Self::Reference(_) => "Use a reference such as `team-board`.",
@@ -175,15 +173,12 @@ impl Error {
                 "Send `Authorization: Bearer <admin token>`; `madbase start` shows where it is kept."
             }
             Self::Route | Self::Method => {
-                "See docs/reference for the routes under /api/v1 and their methods."
+                "See docs/reference/control-plane.md for the routes and their methods."
             }
             Self::UnknownProject(_) => "List the projects with `madbase project list`.",
             Self::ProjectExists(_) => "Choose another reference, or use the project that exists.",
             Self::ProjectGoing(_) => {
                 "Try again in a few seconds; a restart finishes a deletion that was cut off."
-            }
-            Self::ProjectNotReady(_) => {
-                "Try again in a few seconds; if it lasts, restart MadBase and read its log."
             }
             Self::DefaultProject => "Delete other projects; remove the data directory to start from nothing.",
             Self::DatabaseTaken(_) => "Choose another reference, or rename or drop that database.",
@@ -232,8 +227,8 @@ mod tests {
     use super::*;
 
     fn one_of_each() -> Vec<Error> {
-        let reference: ProjectRef = "team".parse().unwrap();
-        let text = String::new;
+        let reference: ProjectRef = "team-board".parse().unwrap();
+        let text = || "…".to_owned();
         vec![
             Error::Json(text()),
             Error::Body(text()),
@@ -247,7 +242,6 @@ mod tests {
             Error::UnknownProject(reference.clone()),
             Error::ProjectExists(reference.clone()),
             Error::ProjectGoing(reference.clone()),
-            Error::ProjectNotReady(reference.clone()),
             Error::DefaultProject,
             Error::DatabaseTaken(text()),
             Error::TooManyProjects(1),
@@ -263,6 +257,20 @@ mod tests {
             Error::Randomness,
             Error::Broken(text().into()),
         ]
+    }
+
+    #[test]
+    fn the_reference_lists_every_error_as_it_is() {
+        use axum::response::IntoResponse as _;
+        let page = include_str!("../../../docs/reference/errors-control-plane.md");
+        let listed: Vec<&str> = page.lines().filter(|it| it.starts_with("| CP")).collect();
+        let mut errors = one_of_each();
+        errors.sort_by_key(Error::code);
+        let lines = errors.into_iter().map(|it| {
+            let (code, message, next) = (it.code(), it.to_string(), it.next());
+            format!("| {code} | {} | {message} | {next} |", it.into_response().status().as_u16())
+        });
+        assert_eq!(listed, lines.collect::<Vec<_>>());
     }
 
     #[test]

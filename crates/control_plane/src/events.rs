@@ -34,6 +34,14 @@ pub(crate) fn extension_missing(extension: &str) {
     tracing::warn!(extension, "extension not installed; install PostgreSQL's contrib package to have it");
 }
 
+/// Other databases of the cluster let every login in, the projects' among them.
+pub(crate) fn databases_open(names: &[String]) {
+    tracing::warn!(
+        databases = names.join(", "),
+        "every login may enter these databases; `revoke connect on database … from public` closes them"
+    );
+}
+
 /// A request failed by our fault.
 pub(crate) fn request_failed(error: &Error) {
     tracing::error!(

@@ -15,7 +15,7 @@ use crate::queries::ProjectRow;
 use crate::secrets::{LoginNames, Secrets};
 use crate::{Error, ServiceMigrations};
 
-pub(crate) use cluster::{check_rights, database_exists, ensure_control_database};
+pub(crate) use cluster::{check_rights, database_exists, ensure_control_database, open_databases};
 pub(crate) use logins::free_names;
 
 /// What is needed to provision any project.

@@ -80,6 +80,10 @@ impl ControlPlane {
                 Err(error) => events::project_failed(&row.reference, &error),
             }
         }
+        let open = provision::open_databases(&lock.client).await?;
+        if !open.is_empty() {
+            events::databases_open(&open);
+        }
         queries::mark_installation(&inner.db, &inner.fingerprint).await
     }
 

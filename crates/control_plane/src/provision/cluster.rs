@@ -74,6 +74,21 @@ pub(super) async fn drop_project_database(client: &Client, database: &str) -> Re
     Ok(())
 }
 
+/// Databases of somebody else that any login may enter, ours too; at most ten.
+///
+/// # Errors
+/// [`Error::Store`].
+pub(crate) async fn open_databases(client: &Client) -> Result<Vec<String>, Error> {
+    let rows = client
+        .query(
+            "select datname::text from pg_catalog.pg_database \
+             where datallowconn and has_database_privilege('public', oid, 'connect') order by 1 limit 10",
+            &[],
+        )
+        .await?;
+    Ok(rows.iter().map(|it| it.try_get(0)).collect::<Result<_, _>>()?)
+}
+
 async fn ensure_database(client: &Client, database: &str) -> Result<(), Error> {
     if !database_exists(client, database).await? {
         client.batch_execute(&format!("create database {}", Name(database))).await?;

@@ -52,6 +52,12 @@ impl Installation {
         ControlPlane::start(self.config.clone(), databases, self.inbox.clone(), services).await
     }
 
+    /// The superuser in a database that no test drops.
+    async fn maintenance(&self) -> Client {
+        let server = testkit::server().await.store();
+        server.admin(server.database().unwrap_or("postgres")).await.unwrap()
+    }
+
     /// The superuser in the control database.
     async fn control(&self) -> Client {
         admin(&self.config.control_database).await

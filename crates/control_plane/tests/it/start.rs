@@ -4,7 +4,7 @@ use common::Directory as _;
 use control_plane::{Error, NewProject, ServiceMigrations};
 use futures_util::future::join;
 use refinery::{Migration, Runner};
-use testkit::{project, run};
+use testkit::run;
 
 use crate::{Installation, admin, text, unique};
 
@@ -47,9 +47,7 @@ fn a_start_that_finds_everything_current_waits_for_no_lock() {
         let it = Installation::new();
         it.start(release(1)).await.unwrap();
         // Whoever provisions holds this; a current installation must not notice, nor write anything.
-        let holder = project("holder").await;
-        let server = holder.databases.server();
-        let holder = server.admin(server.database().unwrap_or("postgres")).await.unwrap();
+        let holder = it.maintenance().await;
         holder.batch_execute("select pg_advisory_lock(x'006d616462617365'::bigint)").await.unwrap();
         let counts = "select sum(n_tup_ins + n_tup_upd)::text from pg_stat_user_tables";
         let before = text(&it.control().await, counts).await;
@@ -163,15 +161,12 @@ fn too_few_rights_are_told_before_anything_is_made() {
         let it = Installation::new();
         let name = format!("weak_{}", &it.config.control_database);
         let server = testkit::server().await;
-        let maintenance = server.store();
-        let client = maintenance.admin(maintenance.database().unwrap_or("postgres")).await.unwrap();
+        let client = it.maintenance().await;
         client
-            .batch_execute(&format!("create role {name} login createdb createrole password 'weak'"))
+            .batch_execute(&format!("create role {name} login createdb createrole password 'known'"))
             .await
             .unwrap();
-        let mut url = url_of(&server.url());
-        url = url.replace("USER", &name);
-        let server = store::Server::from_url(&url).unwrap();
+        let server = store::Server::from_url(&url_as(&server.url(), &name)).unwrap();
         let error = it.start_on(server, release(1)).await.unwrap_err();
         assert_eq!((error.code(), error.to_string().contains(&name)), ("CP501", true), "{error}");
         let made = format!(
@@ -183,8 +178,8 @@ fn too_few_rights_are_told_before_anything_is_made() {
     });
 }
 
-/// The server's address as key-value text, with the login `USER`.
-fn url_of(url: &str) -> String {
+/// The server's address as key-value text, with the login `user`.
+fn url_as(url: &str, user: &str) -> String {
     let config: store::postgres::Config = url.parse().unwrap();
     let host = match config.get_hosts().first().unwrap() {
         store::postgres::config::Host::Tcp(it) => it.clone(),
@@ -192,7 +187,25 @@ fn url_of(url: &str) -> String {
     };
     let port = config.get_ports().first().copied().unwrap_or(5432);
     let database = config.get_dbname().unwrap_or("postgres");
-    format!("host='{host}' port={port} dbname='{database}' user=USER password=weak")
+    format!("host='{host}' port={port} dbname='{database}' user={user} password=known")
+}
+
+#[test]
+fn a_superuser_of_any_name_will_do() {
+    run(async {
+        let it = Installation::new();
+        let name = format!("boss_{}", &it.config.control_database);
+        let server = testkit::server().await;
+        let client = it.maintenance().await;
+        client.batch_execute(&format!("create role {name} superuser login password 'known'")).await.unwrap();
+        let theirs = store::Server::from_url(&url_as(&server.url(), &name)).unwrap();
+        let plane = it.start_on(theirs, release(1)).await.unwrap();
+        let project = plane.find(&"default".parse().unwrap()).await.unwrap().unwrap();
+        let boss = admin(&project.database).await;
+        boss.batch_execute(&format!("set role {name}; create table public.made (id int)")).await.unwrap();
+        let seen = text(&boss, "select has_table_privilege('anon', 'public.made', 'select')::text").await;
+        assert_eq!(seen, "true");
+    });
 }
 
 #[test]
