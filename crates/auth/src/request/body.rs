@@ -3,6 +3,7 @@
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::{Auth, Error};
 
@@ -40,15 +41,26 @@ pub(crate) fn text(field: Option<String>) -> Option<String> {
 async fn read(request: Request) -> Result<Bytes, Error> {
     let bytes = axum::body::to_bytes(request.into_body(), MAX_BODY_BYTES).await;
     bytes.map_err(|it| {
-        let too_large = events_chain(&it).contains("length limit");
+        let too_large = crate::events::chain(&it).contains("length limit");
         if too_large { Error::BodyTooLarge } else { Error::BadJson("the body could not be read".into()) }
     })
 }
 
-fn events_chain(error: &axum::Error) -> String {
-    crate::events::chain(error)
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    let bad = |it: serde_json::Error| Error::BadJson(it.to_string());
+    // PostgreSQL's text cannot hold U+0000; JSON can only write it escaped.
+    if bytes.windows(6).any(|it| it == br"\u0000") && holds_nul(&serde_json::from_slice(bytes).map_err(bad)?)
+    {
+        return Err(Error::invalid("The null character is not allowed in text"));
+    }
+    serde_json::from_slice(bytes).map_err(bad)
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
-    serde_json::from_slice(bytes).map_err(|it| Error::BadJson(it.to_string()))
+fn holds_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(holds_nul),
+        Value::Object(map) => map.iter().any(|(name, value)| name.contains('\0') || holds_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }

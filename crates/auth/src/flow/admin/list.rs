@@ -49,5 +49,5 @@ fn number(field: Option<String>, default: i64) -> Result<i64, Error> {
 
 /// `text` without the magic of `like`.
 fn escape(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
+    text.replace('\0', "").replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
 }
