@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use common::{ClientAddress, Project, ProjectRef, PublicUrl, RequestId};
 use futures_util::FutureExt as _;
 use http::uri::PathAndQuery;
@@ -32,7 +32,8 @@ const API_VERSION: HeaderName = HeaderName::from_static("x-supabase-api-version"
 
 /// Everything on :8000, as one router.
 pub fn router(gateway: Gateway) -> Router {
-    Router::new().fallback(enter).with_state(gateway)
+    // Bodies are bounded per service here; axum's own bound of 2 MB would only be a second, smaller one.
+    Router::new().fallback(enter).layer(DefaultBodyLimit::disable()).with_state(gateway)
 }
 
 /// What is known about a request before anybody answers it, and kept for the way back.
@@ -101,11 +102,7 @@ fn refuse(error: &Error, visit: &Visit) -> Response<Body> {
     error.response(visit.route.target, visit.api_version.as_ref())
 }
 
-async fn answer(
-    gateway: &Inner,
-    visit: &mut Visit,
-    request: Request<Body>,
-) -> Result<Response<Body>, Error> {
+async fn answer(gateway: &Inner, visit: &mut Visit, request: Request<Body>) -> Result<Response<Body>, Error> {
     if cors::is_preflight(&visit.method, request.headers()) {
         return Ok(cors::preflight(visit.route.target, request.headers()));
     }

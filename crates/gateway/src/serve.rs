@@ -54,6 +54,12 @@ impl Default for ServeSettings {
     }
 }
 
+impl ServeSettings {
+    fn shortest_silence(&self) -> Duration {
+        self.head_timeout.min(self.idle_timeout).min(self.write_timeout)
+    }
+}
+
 /// How a listener ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drained {

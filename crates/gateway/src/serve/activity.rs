@@ -87,35 +87,24 @@ impl Activity {
 
     /// Whether the connection has been silent for too long, and if not, when to ask again.
     pub(super) fn judge(&self, settings: &ServeSettings) -> Verdict {
-        let now_ms = self.now_ms();
-        let blocked_ms = self.blocked_ms.load(Relaxed);
-        if blocked_ms > 0 {
-            return self.judge_since(blocked_ms, settings.write_timeout, Verdict::Stalled);
+        let (since_ms, allowed, verdict) = match self.blocked_ms.load(Relaxed) {
+            0 if self.in_flight.load(Relaxed) > 0 => (self.now_ms(), Duration::MAX, Verdict::Idle),
+            0 if self.reading.load(Relaxed) => {
+                (self.since_ms.load(Relaxed), settings.head_timeout, Verdict::Stalled)
+            }
+            0 => (self.since_ms.load(Relaxed), settings.idle_timeout, Verdict::Idle),
+            blocked_ms => (blocked_ms, settings.write_timeout, Verdict::Stalled),
+        };
+        let silent = Duration::from_millis(self.now_ms().saturating_sub(since_ms));
+        match allowed.checked_sub(silent) {
+            None | Some(Duration::ZERO) => verdict,
+            // Another silence may begin at any moment, and be a shorter one.
+            Some(left) => Verdict::Wait(Instant::now() + left.min(settings.shortest_silence())),
         }
-        if self.in_flight.load(Relaxed) > 0 {
-            // The service's own timeout counts; look again when a new silence could matter.
-            let pause = settings.head_timeout.min(settings.idle_timeout).min(settings.write_timeout);
-            return Verdict::Wait(self.began + Duration::from_millis(now_ms) + pause);
-        }
-        let since_ms = self.since_ms.load(Relaxed);
-        if self.reading.load(Relaxed) {
-            return self.judge_since(since_ms, settings.head_timeout, Verdict::Stalled);
-        }
-        // A head may begin at any moment, so an idle connection is looked at as often as a reading one.
-        match self.judge_since(since_ms, settings.idle_timeout, Verdict::Idle) {
-            Verdict::Wait(until) => Verdict::Wait(until.min(Instant::now() + settings.head_timeout)),
-            verdict => verdict,
-        }
-    }
-
-    fn judge_since(&self, since_ms: u64, allowed: Duration, verdict: Verdict) -> Verdict {
-        let until = self.began + Duration::from_millis(since_ms) + allowed;
-        if Instant::now() < until { Verdict::Wait(until) } else { verdict }
     }
 
     fn now_ms(&self) -> u64 {
-        // Never 0, which means "not".
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX).max(1)
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     fn end(&self) {
@@ -136,7 +125,7 @@ impl Activity {
         if outcome.is_ready() {
             self.blocked_ms.store(0, Relaxed);
         } else if self.blocked_ms.load(Relaxed) == 0 {
-            self.blocked_ms.store(self.now_ms(), Relaxed);
+            self.blocked_ms.store(self.now_ms().max(1), Relaxed);
         }
     }
 }

@@ -1,0 +1,12 @@
+//! The gateway over real sockets, before services that tell what they were given.
+
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod access;
+mod answers;
+mod limits;
+mod operations;
+mod projects;
+mod shutdown;
+mod telling;
+mod world;
