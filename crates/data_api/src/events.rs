@@ -1,0 +1,64 @@
+//! What is worth knowing about the data API; the one place that turns it into log lines and metrics.
+
+use std::time::Duration;
+
+use common::ProjectRef;
+
+/// Something that happened.
+#[derive(Debug)]
+pub(crate) enum Event<'a> {
+    /// A project's catalog was read.
+    CatalogLoaded {
+        /// Whose.
+        project: &'a ProjectRef,
+        /// Tables and views in it.
+        tables: usize,
+        /// Functions in it.
+        functions: usize,
+        /// How long it took.
+        took: Duration,
+    },
+    /// A project's catalog could not be read; the old one, if any, stays.
+    CatalogFailed {
+        /// Whose.
+        project: &'a ProjectRef,
+        /// Why.
+        error: &'a store::Error,
+    },
+    /// An answer was our fault.
+    Failed {
+        /// The error.
+        error: &'a crate::Error,
+    },
+    /// An embed was addressed by its relation's name although it has an alias.
+    LegacyTarget {
+        /// The pairs of name and alias.
+        hint: &'a str,
+    },
+}
+
+impl Event<'_> {
+    /// Write it to the log and count it.
+    pub(crate) fn emit(&self) {
+        match self {
+            Self::CatalogLoaded { project, tables, functions, took } => {
+                metrics::histogram!("data_api_catalog_load_seconds").record(took.as_secs_f64());
+                let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+                tracing::info!(project.id = %project, tables, functions, duration_ms, "catalog loaded");
+            }
+            Self::CatalogFailed { project, error } => {
+                metrics::counter!("data_api_catalog_failures_total").increment(1);
+                let source = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+                tracing::warn!(project.id = %project, %error, source, "catalog not loaded");
+            }
+            Self::Failed { error } => {
+                let source = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+                tracing::error!(code = %error.code(), %error, source, "request failed");
+            }
+            Self::LegacyTarget { hint } => {
+                metrics::counter!("data_api_legacy_targets_total").increment(1);
+                tracing::debug!(hint, "an aliased embed was addressed by its relation's name");
+            }
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! The service's door: path and method → action, then the pipeline request → plan → sql → run → response.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Extension, Request as HttpRequest, State};
+use axum::response::Response;
+use bytes::Bytes;
+use common::{Caller, Project};
+use http::Method;
+use http::request::Parts;
+use store::Databases;
+
+use crate::catalog::{Catalog, Catalogs};
+use crate::error::{Error, RequestError};
+use crate::events::Event;
+use crate::plan::{self, Context, Shaped};
+use crate::request::prefer::Count;
+use crate::request::{self, Action, MediaType, Parameters, Request};
+use crate::run::{self, Check, Outcome, Runner};
+use crate::{Config, response, sql};
+
+/// Handles of the service. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct DataApi {
+    config: Arc<Config>,
+    databases: Databases,
+    catalogs: Catalogs,
+}
+
+impl DataApi {
+    /// Nothing is connected or loaded yet.
+    #[must_use]
+    pub fn new(config: Config, databases: Databases) -> Self {
+        let config = Arc::new(config);
+        let catalogs = Catalogs::new(databases.clone(), Arc::clone(&config));
+        Self { config, databases, catalogs }
+    }
+}
+
+/// The router of `/rest/v1`, whose prefix is cut off already.
+pub fn router(api: DataApi) -> Router {
+    Router::new().fallback(answer).with_state(api)
+}
+
+/// What a path is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Target {
+    Root,
+    Relation(String),
+    Function(String),
+}
+
+impl Target {
+    fn parse(path: &str) -> Result<Self, RequestError> {
+        let decode = |it: &str| percent_encoding::percent_decode_str(it).decode_utf8_lossy().into_owned();
+        let mut parts = path.strip_prefix('/').unwrap_or(path).split('/');
+        match (parts.next(), parts.next(), parts.next()) {
+            (None | Some(""), None, _) => Ok(Self::Root),
+            (Some(name), None, _) => Ok(Self::Relation(decode(name))),
+            (Some("rpc"), Some(name), None) if !name.is_empty() => Ok(Self::Function(decode(name))),
+            _ => Err(RequestError::Path),
+        }
+    }
+
+    /// What `method` does to it; `None` is OPTIONS.
+    fn action(&self, method: &Method) -> Result<Option<Action>, RequestError> {
+        let action = match (self, method.as_str()) {
+            (_, "OPTIONS") => return Ok(None),
+            (Self::Relation(_) | Self::Root, "GET" | "HEAD") => Action::Read,
+            (Self::Relation(_), "POST") => Action::Insert,
+            (Self::Relation(_), "PUT") => Action::Put,
+            (Self::Relation(_), "PATCH") => Action::Update,
+            (Self::Relation(_), "DELETE") => Action::Delete,
+            (Self::Function(_), "GET" | "HEAD") => Action::CallByGet,
+            (Self::Function(_), "POST") => Action::Call,
+            (Self::Function(_), _) => return Err(RequestError::FunctionMethod(method.clone())),
+            _ => return Err(RequestError::Method(method.clone())),
+        };
+        Ok(Some(action))
+    }
+}
+
+/// Everything: `/`, `/{relation}`, `/rpc/{function}`.
+async fn answer(
+    State(api): State<DataApi>,
+    Extension(project): Extension<Arc<Project>>,
+    Extension(caller): Extension<Caller>,
+    request: HttpRequest,
+) -> Response {
+    let verbosity = api.config.verbosity;
+    match pipeline(&api, &project, &caller, request).await {
+        Ok(response) => response,
+        Err(error) => {
+            if error.kind().is_our_fault() {
+                Event::Failed { error: &error }.emit();
+            }
+            response::error(&error, verbosity)
+        }
+    }
+}
+
+async fn pipeline(
+    api: &DataApi,
+    project: &Arc<Project>,
+    caller: &Caller,
+    request: HttpRequest,
+) -> Result<Response, Error> {
+    let catalog = api.catalogs.of(project).await?;
+    let (parts, body) = request.into_parts();
+    let mut target = Target::parse(parts.uri.path())?;
+    if let (Target::Root, Some(function)) = (&target, &api.config.root_function) {
+        target = Target::Function(function.clone());
+    }
+    let exchange = Exchange { api, project, caller, catalog: &catalog, parts: &parts };
+    match (target.action(&parts.method)?, &target) {
+        (None, target) => exchange.options(target),
+        (Some(_), Target::Root) => Err(RequestError::RootDisabled.into()),
+        (Some(action @ Action::Read), Target::Relation(name)) => exchange.read(action, name).await,
+        (Some(action), Target::Relation(name)) => {
+            exchange.write(action, name, api.body(action, body).await?).await
+        }
+        (Some(action), Target::Function(name)) => {
+            exchange.call(action, name, api.body(action, body).await?).await
+        }
+    }
+}
+
+impl DataApi {
+    /// The whole body, if it means anything.
+    async fn body(&self, action: Action, body: Body) -> Result<Bytes, RequestError> {
+        if !action.has_body() {
+            return Ok(Bytes::new());
+        }
+        let limit = self.config.max_body_bytes;
+        axum::body::to_bytes(body, limit).await.map_err(|error| {
+            let source = std::error::Error::source(&error);
+            if source.is_some_and(|it| it.is::<http_body_util::LengthLimitError>()) {
+                RequestError::BodyTooLarge(limit)
+            } else {
+                RequestError::Body("The request body was cut off".into())
+            }
+        })
+    }
+}
+
+/// One request with all that is known about it from outside.
+struct Exchange<'a> {
+    api: &'a DataApi,
+    project: &'a Arc<Project>,
+    caller: &'a Caller,
+    catalog: &'a Catalog,
+    parts: &'a Parts,
+}
+
+impl<'a> Exchange<'a> {
+    fn parameters(&self) -> Parameters<'a> {
+        Parameters::decode(self.parts.uri.query().unwrap_or_default())
+    }
+
+    fn head(&self) -> request::Head<'a> {
+        request::Head {
+            method: &self.parts.method,
+            headers: &self.parts.headers,
+            settings: &self.project.rest,
+        }
+    }
+
+    fn context<'r>(&'r self, request: &'r Request<'r>) -> Context<'r> {
+        Context { catalog: self.catalog, settings: &self.project.rest, config: &self.api.config, request }
+    }
+
+    /// The settings of the transaction.
+    fn session(&self, request: &Request<'_>, function_settings: &[String]) -> store::Session {
+        run::session(
+            self.caller,
+            run::Head {
+                method: &self.parts.method,
+                path: self.parts.uri.path(),
+                headers: &self.parts.headers,
+                schema: request.schema,
+                timezone: request.preferences.timezone.as_deref(),
+                settings: &self.project.rest,
+                app_settings: &self.api.config.app_settings,
+                function_settings,
+            },
+        )
+    }
+
+    /// `GET`, `HEAD /{relation}`: rows.
+    async fn read(&self, action: Action, name: &str) -> Result<Response, Error> {
+        let parameters = self.parameters();
+        let request = Request::parse(self.head(), action, &parameters, Bytes::new())?;
+        let shaped = plan::read(self.context(&request), name)?;
+        let max_rows = self.project.rest.db_max_rows;
+        let statement = sql::read(&shaped, request.preferences.count, max_rows);
+        let session = self.session(&request, &[]);
+        let database = self.api.databases.of(self.project).await;
+        let runner =
+            Runner { database: &database, session: &session, authenticated: self.caller.authenticated };
+        let check = Check::of(&request, &shaped.media);
+        let mut outcome = runner.read(&statement, &shaped.media, check).await?;
+        if let MediaType::Plan(_) = &shaped.media {
+            return Ok(response::plan(&request, &shaped.media, &outcome));
+        }
+        self.guess(&request, &shaped, runner, &mut outcome).await?;
+        let from = (name, &parameters);
+        let response = response::read(&request, from, &shaped.media, &outcome, self.api.config.verbosity)?;
+        Ok(self.warned(response, &shaped))
+    }
+
+    /// Replace the total by the planner's guess where the client prefers it.
+    async fn guess(
+        &self,
+        request: &Request<'_>,
+        shaped: &Shaped<'_>,
+        runner: Runner<'_>,
+        outcome: &mut Outcome,
+    ) -> Result<(), Error> {
+        let max_rows = self.project.rest.db_max_rows.and_then(|it| i64::try_from(it).ok());
+        let is_beyond = max_rows.is_none_or(|max| outcome.total.is_some_and(|it| it > max));
+        let wanted = match request.preferences.count {
+            Some(Count::Planned) => true,
+            Some(Count::Estimated) => is_beyond,
+            Some(Count::Exact) | None => false,
+        };
+        if wanted {
+            let planned = runner.planned_rows(&sql::planned_count(&shaped.rows)).await?;
+            outcome.total = outcome.total.max(planned);
+        }
+        Ok(())
+    }
+
+    /// `POST`, `PUT`, `PATCH`, `DELETE /{relation}`: rows are written.
+    async fn write(&self, action: Action, name: &str, body: Bytes) -> Result<Response, Error> {
+        let parameters = self.parameters();
+        let request = Request::parse(self.head(), action, &parameters, body)?;
+        let plan = plan::write(self.context(&request), name)?;
+        let with_location = plan.has_location(&request);
+        let statement = sql::write(&plan, with_location);
+        let session = self.session(&request, &[]);
+        let database = self.api.databases.of(self.project).await;
+        let runner =
+            Runner { database: &database, session: &session, authenticated: self.caller.authenticated };
+        let media = &plan.shaped.media;
+        let end = (Check::of(&request, media), run::keeps(&self.project.rest, &request.preferences));
+        let outcome = runner.write(&statement, media, end).await?;
+        if let MediaType::Plan(_) = media {
+            return Ok(response::plan(&request, media, &outcome));
+        }
+        let response = response::write(&request, plan.table, media, &outcome)?;
+        Ok(self.warned(response, &plan.shaped))
+    }
+
+    /// `GET`, `HEAD`, `POST /rpc/{function}`: a function is called.
+    async fn call(&self, action: Action, name: &str, body: Bytes) -> Result<Response, Error> {
+        let parameters = self.parameters();
+        let request = Request::parse(self.head(), action, &parameters, body)?;
+        let plan = plan::call(self.context(&request), name)?;
+        let max_rows = self.project.rest.db_max_rows;
+        let statement = sql::call(&plan, request.payload.as_ref(), request.preferences.count, max_rows);
+        let session = self.session(&request, &plan.function.settings);
+        let database = self.api.databases.of(self.project).await;
+        let runner =
+            Runner { database: &database, session: &session, authenticated: self.caller.authenticated };
+        let media = &plan.shaped.media;
+        let check = Check::of(&request, media);
+        let outcome = if plan.is_read_only {
+            runner.read(&statement, media, check).await?
+        } else {
+            let keep = run::keeps(&self.project.rest, &request.preferences);
+            runner.write(&statement, media, (check, keep)).await?
+        };
+        if let MediaType::Plan(_) = media {
+            return Ok(response::plan(&request, media, &outcome));
+        }
+        let verbosity = self.api.config.verbosity;
+        let response = response::call(&request, plan.function, media, &outcome, verbosity)?;
+        Ok(self.warned(response, &plan.shaped))
+    }
+
+    /// `OPTIONS`: what may be done, as far as the kind of thing decides.
+    fn options(&self, target: &Target) -> Result<Response, Error> {
+        let (schema, _) = request::schema(self.head())?;
+        let allowed = match target {
+            Target::Root => "OPTIONS,GET,HEAD".to_owned(),
+            Target::Relation(name) => self.catalog.table(schema, name)?.allowed_methods(),
+            Target::Function(name) => {
+                let parameters = self.parameters();
+                let request = Request::parse(self.head(), Action::CallByGet, &parameters, Bytes::new())?;
+                plan::describe_function(self.context(&request), name)?.allowed_methods().to_owned()
+            }
+        };
+        Ok(response::options(allowed))
+    }
+
+    /// With a `Warning` when an embed was addressed by its relation's name despite an alias.
+    fn warned(&self, mut response: Response, shaped: &Shaped<'_>) -> Response {
+        let names = plan::legacy_names(&shaped.rows);
+        if !names.is_empty() {
+            let pairs: Vec<_> = names.iter().map(|(name, alias)| format!("`{name}` to `{alias}`")).collect();
+            let hint = pairs.join(", ");
+            Event::LegacyTarget { hint: &hint }.emit();
+            response::warn(&mut response, &self.api.config.postgrest_version, &hint);
+        }
+        response
+    }
+}

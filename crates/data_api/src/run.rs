@@ -1,0 +1,181 @@
+//! Runs a statement on behalf of a caller: settings, transaction, and the checks that decide whether it is kept.
+
+mod session;
+
+use bytes::Bytes;
+use common::RestSettings;
+use serde_json::Value;
+use store::{Answer, Database, End, Session, Statement};
+
+use crate::error::{Error, RequestError};
+use crate::request::prefer::{Preferences, Tx};
+use crate::request::{Action, MediaType, Request};
+use crate::sql::column;
+
+pub(crate) use session::{Head, session};
+
+/// What a statement gave.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// Rows there are, without the page.
+    pub(crate) total: Option<i64>,
+    /// Rows in the page, or rows affected.
+    pub(crate) count: i64,
+    /// The body.
+    pub(crate) body: Bytes,
+    /// The setting `response.headers`.
+    pub(crate) headers: Option<String>,
+    /// The setting `response.status`.
+    pub(crate) status: Option<String>,
+    /// Of an upsert: rows that were new.
+    pub(crate) inserted: Option<i64>,
+    /// Of an insert of one row: values of the primary key.
+    pub(crate) location: Option<Vec<Option<String>>>,
+}
+
+impl Outcome {
+    fn read(answer: &Answer, media: &MediaType) -> Self {
+        if matches!(media, MediaType::Plan(_)) {
+            return Self { body: plan_text(answer), count: 1, ..Self::default() };
+        }
+        let Some(row) = answer.rows.first() else { return Self::default() };
+        let number = |idx: usize| row.text(idx).and_then(|it| it.parse().ok());
+        Self {
+            total: number(column::TOTAL),
+            count: number(column::COUNT).unwrap_or_default(),
+            body: row.bytes(column::BODY).cloned().unwrap_or_default(),
+            headers: row.text(column::HEADERS).map(str::to_owned),
+            status: row.text(column::STATUS).map(str::to_owned),
+            inserted: number(column::INSERTED),
+            location: row.text(column::LOCATION).and_then(|it| serde_json::from_str(it).ok()),
+        }
+    }
+}
+
+/// The lines of `explain`.
+fn plan_text(answer: &Answer) -> Bytes {
+    let mut text = Vec::new();
+    for row in &answer.rows {
+        text.extend_from_slice(row.bytes(0).map(Bytes::as_ref).unwrap_or_default());
+        text.push(b'\n');
+    }
+    text.into()
+}
+
+/// Where statements of one request run, and for whom.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Runner<'a> {
+    /// The project's database.
+    pub(crate) database: &'a Database,
+    /// What is set in the transaction.
+    pub(crate) session: &'a Session,
+    /// Whether the caller is more than anonymous.
+    pub(crate) authenticated: bool,
+}
+
+impl Runner<'_> {
+    /// Run a statement that only reads.
+    ///
+    /// # Errors
+    /// [`Error::Database`] with SQLSTATE, [`Error::Store`], and what `check` finds.
+    pub(crate) async fn read(
+        &self,
+        statement: &Statement,
+        media: &MediaType,
+        check: Check,
+    ) -> Result<Outcome, Error> {
+        let answer = self.database.read(self.session, statement).await.map_err(|it| self.error(it))?;
+        let outcome = Outcome::read(&answer, media);
+        check.violation(outcome.count).map_or(Ok(outcome), |error| Err(error.into()))
+    }
+
+    /// Run a statement that may write; it is undone when `check` fails or `end` says so.
+    ///
+    /// # Errors
+    /// As [`Runner::read`].
+    pub(crate) async fn write(
+        &self,
+        statement: &Statement,
+        media: &MediaType,
+        (check, keep): (Check, bool),
+    ) -> Result<Outcome, Error> {
+        let end = match (keep, check.is_needed()) {
+            (false, _) => End::Rollback,
+            (true, false) => End::Commit,
+            (true, true) => End::If(Box::new(move |answer: &Answer| {
+                let row = answer.rows.first();
+                let count = row.and_then(|it| it.text(column::COUNT)?.parse().ok()).unwrap_or_default();
+                check.violation(count).is_none()
+            })),
+        };
+        let answer = self.database.write(self.session, statement, end).await.map_err(|it| self.error(it))?;
+        let outcome = Outcome::read(&answer, media);
+        check.violation(outcome.count).map_or(Ok(outcome), |error| Err(error.into()))
+    }
+
+    /// The planner's guess of a statement's rows.
+    ///
+    /// # Errors
+    /// As [`Runner::read`].
+    pub(crate) async fn planned_rows(&self, statement: &Statement) -> Result<Option<i64>, Error> {
+        let answer = self.database.read(self.session, statement).await.map_err(|it| self.error(it))?;
+        let text = answer.rows.first().and_then(|it| it.text(0)).unwrap_or_default();
+        let plan: Value = serde_json::from_str(text).unwrap_or_default();
+        Ok(plan.pointer("/0/Plan/Plan Rows").and_then(Value::as_i64))
+    }
+
+    fn error(&self, error: store::Error) -> Error {
+        Error::of_store(error, self.authenticated)
+    }
+}
+
+/// What the number of rows must fulfil.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Check {
+    /// Exactly one, for one object.
+    singular: bool,
+    /// Exactly one, for PUT.
+    put: bool,
+    /// At most so many.
+    at_most: Option<i64>,
+}
+
+impl Check {
+    /// What `request` asks for, answered as `media`.
+    pub(crate) fn of(request: &Request<'_>, media: &MediaType) -> Self {
+        let limits_rows =
+            matches!(request.action, Action::Update | Action::Delete | Action::Call | Action::CallByGet);
+        let put = request.action == Action::Put;
+        Self {
+            singular: matches!(media, MediaType::Object { .. }) && !put,
+            put,
+            at_most: if limits_rows { request.preferences.affected_limit() } else { None },
+        }
+    }
+
+    fn is_needed(self) -> bool {
+        self.singular || self.put || self.at_most.is_some()
+    }
+
+    fn violation(self, count: i64) -> Option<RequestError> {
+        if self.put && count != 1 {
+            return Some(RequestError::PutMismatch);
+        }
+        if self.singular && count != 1 {
+            return Some(RequestError::NotSingular(count));
+        }
+        if self.at_most.is_some_and(|it| count > it) {
+            return Some(RequestError::MaxAffected(count));
+        }
+        None
+    }
+}
+
+/// Whether what is written is kept.
+pub(crate) fn keeps(settings: &RestSettings, preferences: &Preferences) -> bool {
+    match preferences.tx {
+        Some(Tx::Commit) => true,
+        Some(Tx::Rollback) => false,
+        None => !settings.db_tx_end.starts_with("rollback"),
+    }
+}

@@ -1,0 +1,114 @@
+//! The settings of a request's transaction: role, search path, claims, and the request itself for SQL to read.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use common::{Caller, RestSettings};
+use http::{HeaderMap, Method, header::COOKIE};
+use serde_json::{Map, Value};
+use store::Session;
+
+/// The head of a request and what is set besides.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Head<'a> {
+    /// The method.
+    pub(crate) method: &'a Method,
+    /// The path, as the service sees it.
+    pub(crate) path: &'a str,
+    /// The headers.
+    pub(crate) headers: &'a HeaderMap,
+    /// The schema in use.
+    pub(crate) schema: &'a str,
+    /// The wished time zone.
+    pub(crate) timezone: Option<&'a str>,
+    /// The project's settings.
+    pub(crate) settings: &'a RestSettings,
+    /// Settings of the service for every transaction.
+    pub(crate) app_settings: &'a [(String, String)],
+    /// Settings of the function that is called: `name=value`.
+    pub(crate) function_settings: &'a [String],
+}
+
+/// The session of a request; the role comes first.
+pub(crate) fn session(caller: &Caller, head: Head<'_>) -> Session {
+    let mut settings: Vec<(Cow<'static, str>, String)> = Vec::with_capacity(8);
+    settings.push(("role".into(), caller.role().to_owned()));
+    let extra = head.settings.db_extra_search_path.iter().map(String::as_str);
+    settings.push(("search_path".into(), search_path(std::iter::once(head.schema).chain(extra))));
+    settings.push(("request.jwt.claims".into(), caller.claims.json.clone()));
+    settings.push(("request.method".into(), head.method.as_str().to_owned()));
+    settings.push(("request.path".into(), head.path.to_owned()));
+    settings.push(("request.headers".into(), headers(head.headers)));
+    settings.push(("request.cookies".into(), cookies(head.headers)));
+    if let Some(timezone) = head.timezone {
+        settings.push(("timezone".into(), timezone.to_owned()));
+    }
+    for setting in head.function_settings {
+        if let Some((name, value)) = setting.split_once('=') {
+            settings.push((name.to_owned().into(), value.to_owned()));
+        }
+    }
+    for (name, value) in head.app_settings {
+        settings.push((name.clone().into(), value.clone()));
+    }
+    Session { settings, before: head.settings.db_pre_request.as_deref().map(call_of) }
+}
+
+/// Quoted names with commas between.
+fn search_path<'a>(schemas: impl Iterator<Item = &'a str>) -> String {
+    let mut text = String::new();
+    for schema in schemas {
+        if !text.is_empty() {
+            text.push_str(", ");
+        }
+        let _ = write!(text, "\"{}\"", schema.replace('"', "\"\""));
+    }
+    text
+}
+
+/// Headers as a JSON object: names in lower case, the last of several, without cookies.
+fn headers(headers: &HeaderMap) -> String {
+    let pairs = headers.iter().filter(|(name, _)| **name != COOKIE).map(|(name, value)| {
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        (name.as_str().to_owned(), Value::String(value))
+    });
+    Value::Object(pairs.collect()).to_string()
+}
+
+/// Cookies as a JSON object.
+fn cookies(headers: &HeaderMap) -> String {
+    let lines = headers.get_all(COOKIE).iter().filter_map(|it| it.to_str().ok());
+    let pairs: Map<String, Value> = lines
+        .flat_map(|it| it.split(';'))
+        .filter_map(|it| it.split_once('='))
+        .map(|(name, value)| (name.trim().to_owned(), Value::String(value.trim().to_owned())))
+        .collect();
+    Value::Object(pairs).to_string()
+}
+
+/// A call of `schema.function` (or `function`) without arguments.
+fn call_of(function: &str) -> Arc<str> {
+    let parts: Vec<_> = function.split('.').map(|it| format!("\"{}\"", it.replace('"', "\"\""))).collect();
+    Arc::from(format!("select {}()", parts.join(".")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_and_cookies_are_apart() {
+        let mut map = HeaderMap::new();
+        map.insert("X-One", "a\"b".parse().unwrap());
+        map.insert("cookie", "a=1; b=x=y".parse().unwrap());
+        assert_eq!(headers(&map), r#"{"x-one":"a\"b"}"#);
+        assert_eq!(cookies(&map), r#"{"a":"1","b":"x=y"}"#);
+    }
+
+    #[test]
+    fn names_are_quoted() {
+        assert_eq!(search_path(["public", "a\"b"].into_iter()), r#""public", "a""b""#);
+        assert_eq!(&*call_of("public.check"), r#"select "public"."check"()"#);
+    }
+}

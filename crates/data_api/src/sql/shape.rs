@@ -1,0 +1,69 @@
+//! How rows become the body, and what else the row of a statement carries.
+
+use crate::catalog::Function;
+use crate::plan::{Representation, Shaped};
+use crate::request::MediaType;
+
+use super::Sql;
+
+impl Sql {
+    /// `explain (…) ` when the client asks for the plan instead of the rows.
+    pub(super) fn explain(&mut self, media: &MediaType) -> &mut Self {
+        let MediaType::Plan(plan) = media else { return self };
+        self.text(if plan.json { "explain (format json" } else { "explain (format text" });
+        for option in &plan.options {
+            self.text(", ").text(option);
+        }
+        self.text(") ")
+    }
+
+    /// The settings by which the database overrides headers and status.
+    pub(super) fn response_settings(&mut self) -> &mut Self {
+        self.text("nullif(current_setting('response.headers', true), ''), ")
+            .text("nullif(current_setting('response.status', true), '')")
+    }
+
+    /// The body as one value, aggregated over the rows `_t`; `function` gave them.
+    pub(super) fn body(&mut self, shaped: &Shaped<'_>, function: Option<&Function>) -> &mut Self {
+        let is = |test: fn(&Function) -> bool| function.is_some_and(test);
+        let is_value = is(Function::is_scalar) || is(Function::is_set_of_scalars);
+        match shaped.representation {
+            Representation::None => self.text("null"),
+            Representation::Json { stripped } => {
+                let is_single = is(Function::is_scalar) || is(Function::is_single_row);
+                self.json(is_value, is_single, stripped)
+            }
+            Representation::Object { stripped } => self.json(is_value, true, stripped),
+            Representation::Csv => self.csv(),
+            Representation::GeoJson => self.text(
+                "json_build_object('type', 'FeatureCollection', 'features', coalesce(json_agg(st_asgeojson(_t.*)::json), '[]'))",
+            ),
+            Representation::Custom { handler, relation } => {
+                self.qualified(&handler.function);
+                match relation {
+                    _ if is(Function::is_scalar) => self.text("(_t.pgrst_scalar)"),
+                    Some(relation) => self.text("((_t.*)::").qualified(relation).text(")"),
+                    None => self.text("(_t.*)"),
+                }
+            }
+        }
+    }
+
+    fn json(&mut self, is_value: bool, is_single: bool, stripped: bool) -> &mut Self {
+        self.text(if stripped { "coalesce(json_strip_nulls(json_agg(" } else { "coalesce(json_agg(" });
+        self.text(if is_value { "_t.pgrst_scalar" } else { "_t.*" });
+        self.text(if is_single { ")->0" } else { ")" });
+        self.text(if stripped { ")" } else { "" });
+        self.text(if is_single { ", 'null')" } else { ", '[]')" })
+    }
+
+    /// A header row and the rows as PostgreSQL writes records, without their parentheses.
+    fn csv(&mut self) -> &mut Self {
+        self.text(
+            "(select coalesce(string_agg(_k, ','), '') from (select row_to_json(_h.*) as _r from pgrst_source _h limit 1) _h, json_object_keys(_h._r) _k)",
+        );
+        self.text(
+            " || E'\\n' || coalesce(string_agg(substring(_t::text, 2, length(_t::text) - 2), E'\\n'), '')",
+        )
+    }
+}
