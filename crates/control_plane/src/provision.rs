@@ -43,6 +43,11 @@ impl Provisioner {
         let mut client = self.server.admin(&row.database).await?;
         database::bootstrap(&mut client, &names).await?;
         for service in &self.services {
+            database::ensure_schema(&client, service).await?;
+        }
+        // The owner's triggers may run in a migration; what they can climb to is the services' login, no further.
+        let mut client = self.server.login(&row.database, &secrets.logins().services).await?;
+        for service in &self.services {
             database::migrate_service(&mut client, service).await?;
         }
         Ok(())

@@ -217,6 +217,17 @@ mod tests {
     }
 
     #[test]
+    fn the_reference_names_every_field() {
+        let page = include_str!("../../../docs/reference/control-plane.md");
+        let shown = Settings::default().shown();
+        for service in ["auth", "rest"] {
+            for field in shown[service].as_object().unwrap().keys() {
+                assert!(page.contains(&format!("| `{service}.{field}` |")), "{service}.{field}");
+            }
+        }
+    }
+
+    #[test]
     fn the_smtp_password_is_a_secret() {
         let mut secrets = secrets();
         let smtp = |host: &str| json!({"host": host, "port": 25, "from": "a@b"});

@@ -56,15 +56,28 @@ impl Server {
     /// # Errors
     /// [`Error::Connect`] when PostgreSQL does not answer or refuses the login.
     pub async fn admin(&self, database: &str) -> Result<tokio_postgres::Client, Error> {
-        let connected = self.config(database, None).connect(tokio_postgres::NoTls).await;
-        let (client, connection) = connected.map_err(|it| Error::Connect(it.into()))?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "administrator's connection ended");
-            }
-        });
-        Ok(client)
+        open(&self.config(database, None)).await
     }
+
+    /// One connection as `login`, outside any pool: for migrations, which run a project's own triggers and must not
+    /// lend them an administrator's rights.
+    ///
+    /// # Errors
+    /// [`Error::Connect`] when PostgreSQL does not answer or refuses the login.
+    pub async fn login(&self, database: &str, login: &Login) -> Result<tokio_postgres::Client, Error> {
+        open(&self.config(database, Some(login))).await
+    }
+}
+
+async fn open(config: &Config) -> Result<tokio_postgres::Client, Error> {
+    let connected = config.connect(tokio_postgres::NoTls).await;
+    let (client, connection) = connected.map_err(|it| Error::Connect(it.into()))?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection outside the pools ended");
+        }
+    });
+    Ok(client)
 }
 
 /// `config` with our defaults where the URL named nothing.

@@ -14,6 +14,9 @@ const NAME_LOGINS: &str = "\
     set_config('madbase.services', $3, false)";
 
 /// Schemas, privileges, extensions, event triggers, publication.
+///
+/// Runs as the superuser, so these migrations may never write to a table that the owner can put a trigger on, nor
+/// call a function that he can replace.
 pub(super) async fn bootstrap(client: &mut Client, names: &LoginNames) -> Result<(), Error> {
     // Names without a schema mean the system's, so that nothing in the database can stand in their way.
     client
@@ -42,16 +45,24 @@ async fn ensure_extension(client: &Client, extension: &'static str) -> Result<()
     Ok(client.batch_execute(&text).await?)
 }
 
-/// The service's migrations, as the role that owns its schema.
+/// The service's schema exists.
+pub(super) async fn ensure_schema(client: &Client, service: &ServiceMigrations) -> Result<(), Error> {
+    let (schema, owner) = (Name(service.schema), Name(service.owner));
+    let text = format!("create schema if not exists {schema} authorization {owner}");
+    Ok(client.batch_execute(&text).await?)
+}
+
+/// The service's migrations, as the role that owns its schema; `client` is the services' login.
 pub(super) async fn migrate_service(client: &mut Client, service: &ServiceMigrations) -> Result<(), Error> {
     let (schema, owner) = (Name(service.schema), Name(service.owner));
     client
         .batch_execute(&format!(
-            "create schema if not exists {schema} authorization {owner};
+            "reset role;
+             set client_min_messages to warning;
              set search_path to {schema}, public, extensions;
              set role {owner}"
         ))
         .await?;
     store::migrate(client, service.schema, (service.runner)()).await?;
-    Ok(client.batch_execute("reset role").await?)
+    Ok(())
 }

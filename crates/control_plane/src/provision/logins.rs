@@ -85,7 +85,7 @@ pub(super) async fn drop(client: &Client, names: &LoginNames) -> Result<(), Erro
         if found {
             // Takes back what the role was granted or granted itself outside its own database.
             let name = Name(name);
-            client.batch_execute(&format!("drop owned by {name} cascade; drop role {name};")).await?;
+            client.batch_execute(&format!("drop owned by {name}; drop role {name};")).await?;
         }
     }
     Ok(())

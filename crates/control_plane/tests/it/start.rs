@@ -14,10 +14,11 @@ fn runner(files: &[(&str, &str)]) -> Runner {
 
 const FIRST: (&str, &str) = ("V1__users", "create table auth.users (id int)");
 
-/// Services with one migration, and with a second one that a later release brings.
+/// Services with one migration; with a second one that a later release brings; with one that writes rows.
 fn release(number: u8) -> Vec<ServiceMigrations> {
     let runner = match number {
         1 => || runner(&[FIRST]),
+        3 => || runner(&[FIRST, ("V2__rows", "insert into auth.users values (1)")]),
         _ => || runner(&[FIRST, ("V2__mail", "alter table auth.users add column mail text")]),
     };
     vec![ServiceMigrations { schema: "auth", owner: "supabase_auth_admin", runner }]
@@ -71,6 +72,41 @@ fn a_new_release_reaches_every_project() {
             let client = admin(database).await;
             assert_eq!(text(&client, "select count(mail)::text from auth.users").await, "0", "{database}");
         }
+    });
+}
+
+#[test]
+fn a_migration_does_not_lend_its_rights_to_an_owners_trigger() {
+    run(async {
+        let it = Installation::new();
+        let reference = unique("trojan");
+        let plane = it.start(release(1)).await.unwrap();
+        let project = plane.create(new(&reference), "test").await.unwrap();
+        let name = &project.logins.owner.user;
+        let owner = testkit::connect(&project.database, &project.logins.owner).await.unwrap();
+        owner
+            .batch_execute(&format!(
+                "create table public.seen (who text);
+                 grant insert on public.seen to public;
+                 create function public.climb() returns trigger language plpgsql as $$
+                 begin
+                    execute 'reset role';
+                    insert into public.seen values (current_user);
+                    begin
+                        execute 'alter role {name} superuser';
+                    exception when insufficient_privilege then null;
+                    end;
+                    return new;
+                 end $$;
+                 create trigger climb before insert on auth.users for each row execute function public.climb()"
+            ))
+            .await
+            .unwrap();
+        it.start(release(3)).await.unwrap();
+        let services = &project.logins.services.user;
+        assert_eq!(text(&owner, "select who from public.seen").await, *services, "the trigger ran");
+        let climbed = format!("select rolsuper::text from pg_roles where rolname = '{name}'");
+        assert_eq!(text(&owner, &climbed).await, "false");
     });
 }
 
