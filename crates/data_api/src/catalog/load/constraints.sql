@@ -6,7 +6,7 @@ select pg_catalog.json_build_object(
     'numbers', pg_catalog.to_json(k.conkey),
     'columns', (
         select pg_catalog.json_agg(a.attname order by u.ord)
-        from pg_catalog.unnest(k.conkey) with ordinality as u (number, ord)
+        from unnest(k.conkey) with ordinality as u (number, ord)
         join pg_catalog.pg_attribute a on a.attrelid = k.conrelid and a.attnum = u.number
     ),
     'foreign_oid', k.confrelid::bigint,
@@ -14,7 +14,7 @@ select pg_catalog.json_build_object(
     'foreign_numbers', pg_catalog.to_json(k.confkey),
     'foreign_columns', (
         select pg_catalog.json_agg(a.attname order by u.ord)
-        from pg_catalog.unnest(k.confkey) with ordinality as u (number, ord)
+        from unnest(k.confkey) with ordinality as u (number, ord)
         join pg_catalog.pg_attribute a on a.attrelid = k.confrelid and a.attnum = u.number
     )
 )

@@ -22,7 +22,7 @@ select pg_catalog.json_build_object(
         ) order by i.position)
         from (
             select u.type, u.name, coalesce(u.mode, 'i') as mode, pg_catalog.row_number() over (order by u.ord) as position
-            from pg_catalog.unnest(coalesce(p.proallargtypes, p.proargtypes::oid[]), p.proargnames, p.proargmodes)
+            from unnest(coalesce(p.proallargtypes, p.proargtypes::oid[]), p.proargnames, p.proargmodes)
                 with ordinality as u (type, name, mode, ord)
             where coalesce(u.mode, 'i') in ('i', 'b', 'v')
         ) i
