@@ -6,7 +6,9 @@ mod body;
 mod context;
 pub(crate) mod email;
 pub(crate) mod pkce;
+mod query;
 mod redirect;
 
 pub(crate) use body::{Body, MAX_BODY_BYTES, OptionalBody, text};
 pub(crate) use context::Context;
+pub(crate) use query::{Query, UserPath};

@@ -32,12 +32,23 @@ retired as (
 finished as (
   delete from auth.flow_state f using input where f.id = (it ->> 'finish_flow')::uuid returning f.id
 ),
+touched as (
+  update auth.users u set
+    last_sign_in_at = input.now, updated_at = input.now,
+    encrypted_password = coalesce(it -> 'touch' ->> 'encrypted_password', u.encrypted_password)
+  from input
+  where u.id = (it -> 'touch' ->> 'user_id')::uuid
+    and (not it -> 'touch' ? 'expected' or u.encrypted_password = it -> 'touch' ->> 'expected')
+    and (not it ? 'finish_flow' or exists (select from finished))
+  returning u.id
+),
 gate as materialized (
   select it, now from input
   where (not it ? 'spend' or exists (select from spent))
     and (not it ? 'save' or exists (select from saved))
     and (not it ? 'retire' or exists (select from retired))
     and (not it ? 'finish_flow' or exists (select from finished))
+    and (not it ? 'touch' or exists (select from touched))
 ),
 created as (
   insert into auth.users (
@@ -61,13 +72,6 @@ linked as (
     identity_data = excluded.identity_data, updated_at = excluded.updated_at
   where auth.identities.user_id = excluded.user_id
   returning id
-),
-touched as (
-  update auth.users u set
-    last_sign_in_at = gate.now, updated_at = gate.now,
-    encrypted_password = coalesce(it -> 'touch' ->> 'encrypted_password', u.encrypted_password)
-  from gate where u.id = (it -> 'touch' ->> 'user_id')::uuid
-  returning u.id
 ),
 cleared as (
   delete from auth.one_time_tokens t using gate where t.user_id = (it ->> 'clear')::uuid returning t.id
@@ -136,6 +140,6 @@ select case
   when exists (select from gate) then true
   -- A guard wrote and another one failed: an error (division by zero) takes everything back.
   when exists (select from spent) or exists (select from saved) or exists (select from retired)
-    or exists (select from finished) then 1 / (select count(*) from gate) = 1
+    or exists (select from finished) or exists (select from touched) then 1 / (select count(*) from gate) = 1
   else false
 end

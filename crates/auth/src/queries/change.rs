@@ -30,7 +30,7 @@ pub(crate) struct Change {
     /// Guard: delete this PKCE flow.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) finish_flow: Option<Uuid>,
-    /// Note a sign-in, and a fresher hash of the password if there is one. Not together with `save`.
+    /// Guard: note a sign-in unless the user is gone or the password changed. Not together with `save`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) touch: Option<Touch>,
     pub(crate) create: Vec<User>,
@@ -69,6 +69,10 @@ pub(crate) struct Save {
 #[derive(Serialize)]
 pub(crate) struct Touch {
     pub(crate) user_id: Uuid,
+    /// The hash that the password was compared with: a sign-in must not survive a change of the password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) expected: Option<String>,
+    /// A fresher hash of the same password.
     pub(crate) encrypted_password: Option<String>,
 }
 

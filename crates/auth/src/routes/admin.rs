@@ -1,12 +1,12 @@
 //! What the service key asks.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 
 use crate::flow::admin::{self as manage, DeleteFields, InviteFields, LinkFields, ListQuery, UserFields};
-use crate::request::{Body, Context, OptionalBody};
+use crate::request::{Body, Context, OptionalBody, Query, UserPath};
 use crate::user::{AUDIENCE, Account, UserView};
 use crate::{Auth, Error};
 
@@ -37,7 +37,7 @@ pub(super) async fn create(
 pub(super) async fn read(
     State(auth): State<Auth>,
     ctx: Context,
-    Path(id): Path<String>,
+    UserPath(id): UserPath,
 ) -> Result<Response, Error> {
     ctx.admin()?;
     manage::read(&auth, &ctx, &id).await.map(|it| user(&it))
@@ -47,7 +47,7 @@ pub(super) async fn read(
 pub(super) async fn update(
     State(auth): State<Auth>,
     ctx: Context,
-    Path(id): Path<String>,
+    UserPath(id): UserPath,
     Body(fields): Body<UserFields>,
 ) -> Result<Response, Error> {
     ctx.admin()?;
@@ -58,7 +58,7 @@ pub(super) async fn update(
 pub(super) async fn delete(
     State(auth): State<Auth>,
     ctx: Context,
-    Path(id): Path<String>,
+    UserPath(id): UserPath,
     OptionalBody(fields): OptionalBody<DeleteFields>,
 ) -> Result<Json<Value>, Error> {
     ctx.admin()?;

@@ -1,12 +1,12 @@
 //! What browsers open: links from mails. The answer is always a redirect to an allowed address.
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderValue, StatusCode, header};
 use url::form_urlencoded::Serializer;
 
 use crate::flow::verify::{self as proving, Outcome};
-use crate::request::Context;
+use crate::request::{Context, Query};
 use crate::{Auth, Error};
 
 /// What who confirmed one of two addresses is told.

@@ -1,7 +1,7 @@
 //! What anybody with an API key, and signed-in users, ask.
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use serde::Deserialize;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::flow::{logout as ending, otp as code, recover as recovery, resend as repeat, signup as joining};
 use crate::flow::{token as grant, user as own, verify as proving};
-use crate::request::{Body, Context};
+use crate::request::{Body, Context, Query};
 use crate::user::UserView;
 use crate::{Auth, Error};
 

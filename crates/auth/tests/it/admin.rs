@@ -37,7 +37,7 @@ fn only_the_service_key_manages_users() {
 }
 
 #[test]
-fn a_user_is_made_read_changed_and_deleted() {
+fn a_user_is_made_and_read() {
     testkit::run(async {
         let api = Api::new("crud", AuthSettings::default()).await;
         let body = json!({"email": "Ada@example.com", "password": PASSWORD, "email_confirm": true,
@@ -89,6 +89,17 @@ fn a_user_is_made_read_changed_and_deleted() {
         assert_eq!(api.admin(Method::POST, "/admin/users", body).await.refusal(), (422, "email_exists"));
         let path = format!("/admin/users/{}", made.body["id"].as_str().unwrap());
         assert_eq!(api.admin(Method::GET, &path, Value::Null).await.body, made.body);
+    });
+}
+
+#[test]
+fn a_changed_user_is_signed_out_and_a_deleted_one_is_gone() {
+    testkit::run(async {
+        let api = Api::new("update", AuthSettings::default()).await;
+        let body = json!({"email": "ada@example.com", "password": PASSWORD, "email_confirm": true,
+            "app_metadata": {"team": "x"}});
+        let made = api.admin(Method::POST, "/admin/users", body).await;
+        let path = format!("/admin/users/{}", made.body["id"].as_str().unwrap());
         let session = Session::of(&api.sign_in("ada@example.com", PASSWORD).await);
         let body =
             json!({"email": "ada@new.com", "app_metadata": {"team": null}, "password": "another password"});
@@ -213,7 +224,7 @@ fn an_invitation_is_mailed_and_accepted() {
 }
 
 #[test]
-fn every_kind_of_generated_link_signs_in() {
+fn a_generated_link_signs_a_new_user_up() {
     testkit::run(async {
         let api = Api::new(
             "links",
@@ -271,6 +282,16 @@ fn every_kind_of_generated_link_signs_in() {
         "#);
         let body = json!({"type": "signup", "token_hash": signup.body["hashed_token"]});
         assert_eq!(api.post("/verify", body).await.status, 200);
+    });
+}
+
+#[test]
+fn links_for_known_users_work_once_and_are_not_mailed() {
+    testkit::run(async {
+        let settings = AuthSettings { site_url: "https://app.test".into(), ..AuthSettings::default() };
+        let api = Api::new("knownlinks", settings).await;
+        api.sign_up("ada@example.com").await;
+        let link = |body: Value| api.admin(Method::POST, "/admin/generate_link", body);
         for kind in ["magiclink", "recovery"] {
             let answer =
                 link(json!({"type": kind, "email": "ada@example.com", "redirect_to": "https://evil.test"}))

@@ -33,17 +33,11 @@ fn an_unknown_address_is_answered_as_a_known_one() {
     testkit::run(async {
         let api = Api::new("enumeration", AuthSettings::default()).await;
         api.sign_up("ada@example.com").await;
-        for path in ["/recover", "/magiclink"] {
-            if path == "/magiclink" {
-                api.wait(120);
-                continue;
-            }
-            for address in ["ada@example.com", "nobody@example.com"] {
-                let first = api.post(path, json!({"email": address})).await;
-                assert_eq!((first.status.as_u16(), first.body), (200, json!({})), "{path} {address}");
-                let second = api.post(path, json!({"email": address})).await;
-                assert_eq!(second.refusal(), (429, "over_email_send_rate_limit"), "{path} {address}");
-            }
+        for address in ["ada@example.com", "nobody@example.com"] {
+            let first = api.post("/recover", json!({"email": address})).await;
+            assert_eq!((first.status.as_u16(), first.body), (200, json!({})), "{address}");
+            let second = api.post("/recover", json!({"email": address})).await;
+            assert_eq!(second.refusal(), (429, "over_email_send_rate_limit"), "{address}");
         }
         assert!(api.inbox.list().iter().all(|it| it.to == "ada@example.com"));
     });

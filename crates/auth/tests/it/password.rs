@@ -95,3 +95,53 @@ fn a_banned_user_is_told_only_with_the_right_password() {
         assert_eq!(bad.refusal(), (400, "validation_failed"));
     });
 }
+
+/// Who wants no hash does not wait for those who do.
+#[test]
+fn a_storm_of_sign_ins_stalls_nobody_else() {
+    testkit::run(async {
+        let api = Api::hashing("storm", 1).await;
+        let session = api.sign_up("ada@example.com").await;
+        let done = std::sync::atomic::AtomicUsize::new(0);
+        let storm = futures_util::future::join_all((0..30).map(|_| async {
+            let answer = api.sign_in("ada@example.com", PASSWORD).await;
+            done.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            answer.status.as_u16()
+        }));
+        let others = async {
+            // The storm is polled first, so it is under way.
+            let answer = api.get("/user", Some(&session.access)).await;
+            (answer.status.as_u16(), done.load(std::sync::atomic::Ordering::Relaxed))
+        };
+        let (storm, (status, done_before)) = futures_util::future::join(storm, others).await;
+        assert_eq!(storm, [200; 30]);
+        assert_eq!(status, 200);
+        assert!(done_before < 15, "{done_before} sign-ins went first");
+    });
+}
+
+#[test]
+fn no_sign_in_with_the_old_password_survives_a_change_of_it() {
+    testkit::run(async {
+        let api = Api::new("pwrace", AuthSettings::default()).await;
+        let session = api.sign_up("ada@example.com").await;
+        let mut password = PASSWORD.to_owned();
+        for round in 0..5 {
+            let next = format!("new password {round}");
+            let body = json!({ "password": next });
+            let change = api.call(Method::PUT, "/user", Some(&session.access), body);
+            let storm =
+                futures_util::future::join_all((0..6).map(|_| api.sign_in("ada@example.com", &password)));
+            let (changed, answers) = futures_util::future::join(change, storm).await;
+            assert_eq!(changed.status, 200, "{}", changed.body);
+            for answer in answers.iter().filter(|it| it.status == 200) {
+                let survivor = Session::of(answer);
+                assert_eq!(
+                    api.get("/user", Some(&survivor.access)).await.refusal(),
+                    (403, "session_not_found")
+                );
+            }
+            password = next;
+        }
+    });
+}

@@ -43,15 +43,25 @@ impl Api {
         Self::configured(name, settings, vec![Duration::from_millis(10)]).await
     }
 
+    /// A service with real hashes and so many threads for them.
+    pub(crate) async fn hashing(name: &str, hashing_threads: usize) -> Self {
+        let config = Config { hashing_threads, ..Config::default() };
+        Self::of(name, AuthSettings::default(), config).await
+    }
+
     async fn configured(name: &str, settings: AuthSettings, mail_retries: Vec<Duration>) -> Self {
+        // Cheap hashes: what they cost is not the matter here.
+        let config = Config { argon2_memory_kib: 64, argon2_passes: 1, mail_retries, ..Config::default() };
+        Self::of(name, settings, config).await
+    }
+
+    async fn of(name: &str, settings: AuthSettings, config: Config) -> Self {
         let test = testkit::project(name).await;
         let ahead_secs = Arc::new(AtomicI64::new(0));
         let ahead = Arc::clone(&ahead_secs);
         let clock =
             Clock::new(move || Timestamp::now() + SignedDuration::from_secs(ahead.load(Ordering::Relaxed)));
-        // Cheap hashes: what they cost is not the matter here.
-        let config =
-            Config { clock, argon2_memory_kib: 64, argon2_passes: 1, mail_retries, ..Config::default() };
+        let config = Config { clock, ..config };
         let inbox = Inbox::new(50);
         let router = auth::router(Auth::new(config, test.databases.clone(), inbox.clone()));
         let project = Arc::new(Project { auth: settings, ..(*test.project).clone() });

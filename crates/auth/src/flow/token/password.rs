@@ -44,7 +44,8 @@ pub(crate) async fn run(auth: &Auth, ctx: &Context, fields: Fields) -> Result<To
     };
     let user_id = account.user.id;
     let mut change = Change::new(ctx.now);
-    change.touch = Some(Touch { user_id, encrypted_password });
+    let expected = account.user.encrypted_password.clone();
+    change.touch = Some(Touch { user_id, expected, encrypted_password });
     change.audit(audit(ctx, "login", &account.user));
     let db = auth.database(&ctx.project).await?;
     sign_in(ctx, &db, change, user_id, "password").await?.ok_or(Error::InvalidCredentials)

@@ -60,7 +60,7 @@ pub(crate) async fn run(auth: &Auth, ctx: &Context, fields: Fields) -> Result<To
     }
     let mut change = Change::new(ctx.now);
     change.finish_flow = Some(flow.id);
-    change.touch = Some(Touch { user_id, encrypted_password: None });
+    change.touch = Some(Touch { user_id, expected: None, encrypted_password: None });
     change.audit(audit(ctx, "login", &account.user));
     let signed_in = sign_in(ctx, &db, change, user_id, &flow.authentication_method).await?;
     signed_in.ok_or(Error::FlowStateMissing)
