@@ -67,7 +67,8 @@ pub(crate) async fn all(installation: Installation, render: Render) -> Result<Pa
         .context("prepare the databases")?;
     let default_project = default_project(&control_plane).await?;
     let auth = auth::Auth::new(auth::Config::default(), databases.clone(), inbox);
-    let services = gateway::Services { auth: auth::router(auth), data_api: Router::new() };
+    let data_api = data_api::DataApi::new(data_api::Config::default(), databases.clone());
+    let services = gateway::Services { auth: auth::router(auth), data_api: data_api::router(data_api) };
     let config = gateway::Config {
         base_domain: Some(installation.base_domain),
         public_url: installation.public_url,
