@@ -50,6 +50,8 @@ pub(crate) struct Handler {
     pub(crate) function: Name,
     /// What the answer is called.
     pub(crate) media: MediaType,
+    /// Whether the answer is bytes, which PostgreSQL writes as `\x…`.
+    pub(crate) is_binary: bool,
 }
 
 /// The relations and functions of one exposed schema.

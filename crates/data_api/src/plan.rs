@@ -65,6 +65,13 @@ pub(crate) struct Shaped<'a> {
     pub(crate) media: MediaType,
 }
 
+impl Shaped<'_> {
+    /// Whether the body is bytes in hexadecimal.
+    pub(crate) fn is_binary(&self) -> bool {
+        matches!(self.representation, Representation::Custom { handler, .. } if handler.is_binary)
+    }
+}
+
 /// How rows become a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Representation<'a> {

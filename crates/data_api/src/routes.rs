@@ -200,7 +200,7 @@ impl<'a> Exchange<'a> {
         let runner =
             Runner { database: &database, session: &session, authenticated: self.caller.authenticated };
         let check = Check::of(&request, &shaped.media);
-        let mut outcome = runner.read(&statement, &shaped.media, check).await?;
+        let mut outcome = runner.read(&statement, &shaped, check).await?;
         if let MediaType::Plan(_) = &shaped.media {
             return Ok(response::plan(&request, &shaped.media, &outcome));
         }
@@ -245,7 +245,7 @@ impl<'a> Exchange<'a> {
             Runner { database: &database, session: &session, authenticated: self.caller.authenticated };
         let media = &plan.shaped.media;
         let end = (Check::of(&request, media), run::keeps(&self.project.rest, &request.preferences));
-        let outcome = runner.write(&statement, media, end).await?;
+        let outcome = runner.write(&statement, &plan.shaped, end).await?;
         if let MediaType::Plan(_) = media {
             return Ok(response::plan(&request, media, &outcome));
         }
@@ -267,10 +267,10 @@ impl<'a> Exchange<'a> {
         let media = &plan.shaped.media;
         let check = Check::of(&request, media);
         let outcome = if plan.is_read_only {
-            runner.read(&statement, media, check).await?
+            runner.read(&statement, &plan.shaped, check).await?
         } else {
             let keep = run::keeps(&self.project.rest, &request.preferences);
-            runner.write(&statement, media, (check, keep)).await?
+            runner.write(&statement, &plan.shaped, (check, keep)).await?
         };
         if let MediaType::Plan(_) = media {
             return Ok(response::plan(&request, media, &outcome));

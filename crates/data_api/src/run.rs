@@ -8,6 +8,7 @@ use serde_json::Value;
 use store::{Answer, Database, End, Session, Statement};
 
 use crate::error::{Error, RequestError};
+use crate::plan::Shaped;
 use crate::request::prefer::{Preferences, Tx};
 use crate::request::{Action, MediaType, Request};
 use crate::sql::column;
@@ -34,8 +35,8 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    fn read(answer: &Answer, media: &MediaType) -> Self {
-        if matches!(media, MediaType::Plan(_)) {
+    fn read(answer: &Answer, shaped: &Shaped<'_>) -> Self {
+        if matches!(shaped.media, MediaType::Plan(_)) {
             return Self { body: plan_text(answer), count: 1, ..Self::default() };
         }
         let Some(row) = answer.rows.first() else { return Self::default() };
@@ -43,13 +44,24 @@ impl Outcome {
         Self {
             total: number(column::TOTAL),
             count: number(column::COUNT).unwrap_or_default(),
-            body: row.bytes(column::BODY).cloned().unwrap_or_default(),
+            body: match row.bytes(column::BODY) {
+                Some(body) if shaped.is_binary() => bytes_of(body),
+                body => body.cloned().unwrap_or_default(),
+            },
             headers: row.text(column::HEADERS).map(str::to_owned),
             status: row.text(column::STATUS).map(str::to_owned),
             inserted: number(column::INSERTED),
             location: row.text(column::LOCATION).and_then(|it| serde_json::from_str(it).ok()),
         }
     }
+}
+
+/// The bytes behind PostgreSQL's `\x…`.
+fn bytes_of(text: &[u8]) -> Bytes {
+    let digit =
+        |it: &u8| char::from(*it).to_digit(16).and_then(|it| u8::try_from(it).ok()).unwrap_or_default();
+    let digits = text.strip_prefix(b"\\x").unwrap_or_default();
+    digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |byte, it| byte << 4 | digit(it))).collect()
 }
 
 /// The lines of `explain`.
@@ -81,11 +93,11 @@ impl Runner<'_> {
     pub(crate) async fn read(
         &self,
         statement: &Statement,
-        media: &MediaType,
+        shaped: &Shaped<'_>,
         check: Check,
     ) -> Result<Outcome, Error> {
         let answer = self.database.read(self.session, statement).await.map_err(|it| self.error(it))?;
-        let outcome = Outcome::read(&answer, media);
+        let outcome = Outcome::read(&answer, shaped);
         check.violation(outcome.count).map_or(Ok(outcome), |error| Err(error.into()))
     }
 
@@ -96,7 +108,7 @@ impl Runner<'_> {
     pub(crate) async fn write(
         &self,
         statement: &Statement,
-        media: &MediaType,
+        shaped: &Shaped<'_>,
         (check, keep): (Check, bool),
     ) -> Result<Outcome, Error> {
         let end = match (keep, check.is_needed()) {
@@ -109,7 +121,7 @@ impl Runner<'_> {
             })),
         };
         let answer = self.database.write(self.session, statement, end).await.map_err(|it| self.error(it))?;
-        let outcome = Outcome::read(&answer, media);
+        let outcome = Outcome::read(&answer, shaped);
         check.violation(outcome.count).map_or(Ok(outcome), |error| Err(error.into()))
     }
 

@@ -229,12 +229,16 @@ pub(super) fn find(
 ) -> HashMap<Name, Vec<Relationship>> {
     let views = Views::new(&sources.views, exposed);
     let mut found = direct(sources, &views, exposed);
-    let junctions = junctions(&found, tables);
+    let junctions = junctions(&found, sources, tables);
     let inverse: Vec<_> = found.iter().map(|(it, origin_is_view)| invert(it, *origin_is_view)).collect();
     let mut by_origin: HashMap<Name, Vec<Relationship>> = HashMap::new();
     let all = found.drain(..).map(|(it, _)| it).chain(junctions).chain(inverse);
-    for it in all.filter(|it| it.origin.schema == it.target.schema) {
-        by_origin.entry(it.origin.clone()).or_default().push(it);
+    for it in all.filter(|it| it.origin.schema == it.target.schema && exposed.contains(&it.origin.schema)) {
+        let known = by_origin.entry(it.origin.clone()).or_default();
+        // By a hidden junction nothing is embedded, but the origin counts as one that has relationships.
+        if !matches!(&it.link, Link::ManyToMany(junction) if !exposed.contains(&junction.table.schema)) {
+            known.push(it);
+        }
     }
     for function in &sources.functions {
         if function.origin.schema != function.target.schema || !exposed.contains(&function.origin.schema) {
@@ -269,7 +273,7 @@ fn direct(sources: &Sources, views: &Views<'_>, exposed: &[String]) -> Vec<(Rela
         let targets = ends(views, it.foreign_oid, foreign, numbers, columns);
         for origin in ends(views, it.table_oid, &it.table, &it.numbers, &it.columns) {
             for target in &targets {
-                if !exposed.contains(&origin.name.schema) || !exposed.contains(&target.name.schema) {
+                if !exposed.contains(&target.name.schema) {
                     continue;
                 }
                 let pairs = origin.columns.iter().cloned().zip(target.columns.iter().cloned()).collect();
@@ -315,9 +319,12 @@ fn invert(it: &Relationship, origin_is_view: bool) -> Relationship {
 }
 
 /// Relations that refer to two others by columns of their primary key.
-fn junctions(found: &[(Relationship, bool)], tables: &[Table]) -> Vec<Relationship> {
-    let primary_keys: HashMap<&Name, &[String]> =
-        tables.iter().map(|it| (&it.name, it.primary_key.as_slice())).collect();
+fn junctions(found: &[(Relationship, bool)], sources: &Sources, tables: &[Table]) -> Vec<Relationship> {
+    let hidden = sources.constraints.iter().filter(|it| it.kind == 'p');
+    let primary_keys: HashMap<&Name, &[String]> = hidden
+        .map(|it| (&it.table, it.columns.as_slice()))
+        .chain(tables.iter().map(|it| (&it.name, it.primary_key.as_slice())))
+        .collect();
     let mut by_junction: HashMap<&Name, Vec<(&Relationship, &Key)>> = HashMap::new();
     for (it, _) in found {
         if let Link::ManyToOne(key) = &it.link {

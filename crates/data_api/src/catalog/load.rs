@@ -64,6 +64,7 @@ struct HandlerRow {
     relation: Name,
     media: String,
     answer: String,
+    is_binary: bool,
 }
 
 impl Catalog {
@@ -108,7 +109,8 @@ impl Catalog {
         for it in handlers {
             let is_any = it.relation.schema == "pg_catalog" && it.relation.name == "anyelement";
             let relation = if is_any { None } else { Some(it.relation) };
-            let handler = Handler { function: it.function, media: MediaType::parse(&it.answer) };
+            let media = MediaType::parse(&it.answer);
+            let handler = Handler { function: it.function, media, is_binary: it.is_binary };
             self.handlers.entry(relation).or_default().insert(MediaType::parse(&it.media), handler);
         }
     }

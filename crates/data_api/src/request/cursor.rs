@@ -160,12 +160,13 @@ impl<'a> Cursor<'a> {
         let start = self.at;
         let parsed = grammar(self);
         let mut inner = std::mem::replace(&mut self.failure, before);
+        if inner.expected.is_empty() {
+            return parsed;
+        }
         if (parsed.is_err() && self.at == start) || inner.at == start {
             inner.expected = vec![label];
         }
-        if parsed.is_err() || inner.at > start {
-            self.failure.merge(inner);
-        }
+        self.failure.merge(inner);
         parsed
     }
 
@@ -183,7 +184,9 @@ impl<'a> Cursor<'a> {
     pub(super) fn error(self, source: &str) -> SyntaxError {
         let (line, column) = position(self.text, self.failure.at);
         let unexpected = match self.failure.unexpected {
-            Some(it) => quote(it),
+            // Where the text might have ended, PostgREST quotes what follows otherwise.
+            Some(it) if self.failure.expected.contains(&"end of input") => quote(it, '\''),
+            Some(it) => quote(it, '"'),
             None => "end of input".to_owned(),
         };
         let details = match self.failure.expected.split_last() {
@@ -207,10 +210,10 @@ fn position(text: &str, at: usize) -> (usize, usize) {
 }
 
 /// A character between quotes; other than printable ASCII by its number.
-fn quote(it: char) -> String {
+fn quote(it: char, mark: char) -> String {
     match it {
-        '"' | '\\' => format!("\"\\{it}\""),
-        ' '..='~' => format!("\"{it}\""),
-        other => format!("\"\\{}\"", u32::from(other)),
+        _ if it == mark || it == '\\' => format!("{mark}\\{it}{mark}"),
+        ' '..='~' => format!("{mark}{it}{mark}"),
+        other => format!("{mark}\\{}{mark}", u32::from(other)),
     }
 }

@@ -62,27 +62,26 @@ pub(super) fn quoted<'a>(cursor: &mut Cursor<'a>) -> Parsed<Cow<'a, str>> {
 }
 
 /// Words joined by `-` (but not `->`), blanks around each left out.
-fn dashed<'a>(cursor: &mut Cursor<'a>, legal: fn(char) -> bool) -> Option<Cow<'a, str>> {
+fn dashed<'a>(cursor: &mut Cursor<'a>, legal: fn(char) -> bool, label: &'static str) -> Parsed<Cow<'a, str>> {
     let start = cursor.at();
     if cursor.take_while(legal).is_empty() {
-        return None;
+        return cursor.fail(label);
     }
     loop {
-        let before_dash = cursor.at();
         if !cursor.rest().starts_with('-') || cursor.rest().starts_with("->") {
             break;
         }
         cursor.advance();
         if cursor.take_while(legal).is_empty() {
-            cursor.rewind(before_dash);
-            break;
+            cursor.note("letter");
+            return cursor.fail("digit");
         }
     }
     let text = cursor.since(start);
     if text.contains(" -") || text.contains("- ") {
-        return Some(Cow::Owned(text.split('-').map(str::trim).collect::<Vec<_>>().join("-")));
+        return Ok(Cow::Owned(text.split('-').map(str::trim).collect::<Vec<_>>().join("-")));
     }
-    Some(Cow::Borrowed(text.trim()))
+    Ok(Cow::Borrowed(text.trim()))
 }
 
 /// The name of a column, table, function or alias.
@@ -90,9 +89,7 @@ pub(super) fn name<'a>(cursor: &mut Cursor<'a>) -> Parsed<Cow<'a, str>> {
     if cursor.peek() == Some('"') {
         return quoted(cursor);
     }
-    let Some(name) = dashed(cursor, is_name_char) else {
-        return cursor.fail("field name (* or [a..z0..9_$])");
-    };
+    let name = dashed(cursor, is_name_char, "field name (* or [a..z0..9_$])")?;
     for label in ["letter", "digit", "\"-\""] {
         cursor.note(label);
     }
@@ -132,10 +129,7 @@ fn json_operand<'a>(cursor: &mut Cursor<'a>) -> Parsed<JsonOperand<'a>> {
     if cursor.peek() == Some('"') {
         return quoted(cursor).map(JsonOperand::Key);
     }
-    match dashed(cursor, is_key_char) {
-        Some(key) => Ok(JsonOperand::Key(key)),
-        None => cursor.fail("any non reserved character different from: .,>()"),
-    }
+    dashed(cursor, is_key_char, "any non reserved character different from: .,>()").map(JsonOperand::Key)
 }
 
 fn json_index<'a>(cursor: &mut Cursor<'a>) -> Parsed<&'a str> {

@@ -73,7 +73,7 @@ pub(super) fn top_level(parameters: Range, header: Option<&str>) -> Result<Range
     if parameters.limit == Some(0) {
         return Ok(parameters);
     }
-    let range = header.map_or(parameters, |it| parameters.intersect(it));
+    let range = parameters.intersect(header.unwrap_or(HeaderRange { first: 0, last: None }));
     if range.limit.is_some_and(|it| it <= 0) {
         return Err(RequestError::NegativeLimit);
     }
@@ -101,5 +101,6 @@ mod tests {
         assert_eq!(check(None, 0, Some("items=3")), "0 None");
         assert_eq!(check(None, 0, Some("9-3")), "ReversedRange");
         assert_eq!(check(Some(-1), 0, None), "NegativeLimit");
+        assert_eq!(check(Some(10), -4, None), "0 Some(6)");
     }
 }
