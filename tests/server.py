@@ -106,13 +106,15 @@ class Server:
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )
 
-    def log_tail(self, lines: int = 60) -> str:
-        """The end of the server's log."""
+    def log_tail(self, lines: int = 20) -> str:
+        """What the server's log has to say: its last warnings and errors, and its end."""
         try:
-            text = (self.data / "madbase.log").read_text(errors="replace")
+            text = (self.data / "madbase.log").read_text(errors="replace").splitlines()
         except OSError as error:
             return f"(no log: {error})"
-        return "\n".join(["--- the end of the server's log", *text.splitlines()[-lines:], "---"])
+        loud = [it for it in text if '"level":"ERROR"' in it or '"level":"WARN"' in it]
+        return "\n".join(["--- the server's last warnings and errors", *loud[-lines:],
+                          "--- the end of the server's log", *text[-lines:], "---"])
 
 
 def apply_board(psql: str, database_url: str) -> None:

@@ -25,9 +25,9 @@ const { data: board } = await must(
   ada.client.from("boards").insert({ organisation_id: organisation.id, name: "Backlog" }).select().single());
 const { data: tasks } = await must(
   ada.client.from("tasks").insert([
-    { board_id: board.id, title: "Repair the boiler", position: 1, priority: 5 },
-    { board_id: board.id, title: "Paint the gear train", position: 2, status: "doing" },
-    { board_id: board.id, title: "Ship the printer", position: 3, status: "done" },
+    { board_id: board.id, position: 1, title: "Repair the boiler", status: "todo" },
+    { board_id: board.id, position: 2, title: "Paint the gear train", status: "doing" },
+    { board_id: board.id, position: 3, title: "Ship the printer", status: "done" },
   ]).select());
 await must(ada.client.from("comments").insert({ task_id: tasks[0].id, body: "Waiting for parts." }));
 
@@ -48,4 +48,3 @@ console.log(`Bob, now a member, sees ${await count(bob)} open tasks.`);
 await must(bob.client.rpc("move_task", { task_id: tasks[2].id, board_id: board.id, position: 1 }));
 const { data: order } = await must(bob.client.from("tasks").select("title").order("position"));
 console.log(order.map((task) => task.title).join(", "));
-process.exit(0);

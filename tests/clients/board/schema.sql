@@ -265,6 +265,7 @@ left join public.profiles on profiles.id = tasks.assignee_id
 where tasks.status <> 'done';
 
 -- Moves a task to `position` on a board; the tasks from there on make room. Returns the task.
+-- PT404 is HTTP's 404.
 create function public.move_task(task_id bigint, board_id bigint, "position" integer)
 returns public.tasks
 language plpgsql set search_path = ''
@@ -280,7 +281,7 @@ begin
   returning tasks.* into moved;
   if moved.id is null then
     raise exception 'there is no task % that you may move', move_task.task_id
-      using errcode = 'P0002', hint = 'Ask a member of its organisation.';
+      using errcode = 'PT404', hint = 'Ask a member of its organisation.';
   end if;
   return moved;
 end

@@ -55,7 +55,7 @@ describe("row level security", { concurrency: true }, () => {
     const deleted = await ada.client.from("tasks").delete({ count: "exact" }).eq("id", victim);
     assert.deepEqual([deleted.status, deleted.count], [204, 0]);
     const moved = await ada.client.rpc("move_task", { task_id: victim, board_id: 1, position: 1 });
-    assert.equal(moved.error.code, "P0002");
+    assert.equal(moved.error.code, "PT404");
     const { data } = await bob.client.from("tasks").select("title").eq("id", victim).single();
     assert.equal(data.title, seededTask(victim).title);
   });

@@ -113,10 +113,10 @@ describe("pages", { concurrency: true }, () => {
   });
 
   test("a page behind the end is refused", async () => {
-    const { error, status } = await db.from("tasks").select("id", { count: "exact" }).eq("board_id", BOARD).range(600, 700);
+    const { error, status } = await db.from("tasks").select("id", { count: "exact" }).eq("board_id", BOARD).range(700, 800);
     assert.equal(status, 416);
     assert.equal(error.code, "PGRST103");
-    assert.equal(error.details, "An offset of 600 was requested, but there are only 600 rows.");
+    assert.equal(error.details, "An offset of 700 was requested, but there are only 600 rows.");
   });
 
   test("one answer holds at most 1,000 rows", async () => {
@@ -161,7 +161,7 @@ describe("shapes", { concurrency: true }, () => {
   test("csv", async () => {
     const { data, error } = await db.from("tasks").select("id,title,due_on").in("id", [6, 7]).order("id").csv();
     assert.equal(error, null);
-    const line = (id) => { const it = seededTask(id); return `${it.id},${it.title},${it.due_on ?? ""}`; };
+    const line = (id) => { const it = seededTask(id); return `${it.id},"${it.title}",${it.due_on ?? ""}`; };
     assert.equal(data, `id,title,due_on\n${line(6)}\n${line(7)}`);
   });
 });
@@ -265,9 +265,9 @@ describe("functions and views", { concurrency: true }, () => {
 
   test("what a function raises reaches the caller", async () => {
     const { error, status } = await db.rpc("move_task", { task_id: 999999, board_id: 1, position: 1 });
-    assert.equal(status, 400);
+    assert.equal(status, 404);
     assert.deepEqual({ code: error.code, message: error.message, hint: error.hint, details: error.details }, {
-      code: "P0002", message: "there is no task 999999 that you may move", hint: "Ask a member of its organisation.", details: null,
+      code: "PT404", message: "there is no task 999999 that you may move", hint: "Ask a member of its organisation.", details: null,
     });
   });
 });
@@ -323,7 +323,7 @@ describe("writing", { concurrency: true }, () => {
     assert.deepEqual(data.sort((a, b) => a.position - b.position).map((it) => it.title), rows.map((it) => it.title));
 
     const { error: refused, status } = await db.from("tasks").insert([
-      { board_id: board, title: "good" }, { board_id: board, title: "bad", priority: 9 },
+      { board_id: board, title: "good", priority: 1 }, { board_id: board, title: "bad", priority: 9 },
     ]);
     assert.equal(status, 400);
     assert.equal(refused.code, "23514");
