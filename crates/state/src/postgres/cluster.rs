@@ -136,9 +136,8 @@ impl Cluster {
         leftovers::end(&data, postmaster, &fast).await?;
         let at_once = [(Signal::SIGQUIT, SHORT), (Signal::SIGKILL, SHORT)];
         leftovers::end(&data, leftovers::strays, &at_once).await?;
-        let pidfile = data.join("postmaster.pid");
-        if pidfile.exists() {
-            fs::remove_file(&pidfile).map_err(Error::file("remove", &pidfile))?;
+        for trace in self.traces() {
+            fs::remove_file(&trace).map_err(Error::file("remove", &trace))?;
         }
         Ok(if found { Recovered::StoppedOrphan } else { Recovered::Nothing })
     }
@@ -156,12 +155,29 @@ impl Cluster {
         running::Start { cluster: self, conf: &conf, port }.run().await
     }
 
+    /// Lock files of a PostgreSQL that is gone. It would refuse to start over them when their process id is taken
+    /// again, or is a zombie's.
+    fn traces(&self) -> Vec<PathBuf> {
+        let sockets = self.socket_dir.as_ref().and_then(|it| fs::read_dir(it).ok());
+        let sockets = sockets.into_iter().flatten().flatten();
+        let ours = sockets.filter(|it| it.file_name().to_string_lossy().starts_with(".s.PGSQL."));
+        let pidfile = Some(self.data().join("postmaster.pid")).filter(|it| it.exists());
+        ours.map(|it| it.path()).chain(pidfile).collect()
+    }
+
     fn write_configuration(&self) -> Result<PathBuf, Error> {
         let directory = self.root.join("conf");
         make_dir(&directory, 0o755)?;
         let conf = config::postgresql_conf(Memory::of_this_machine(), self.durability);
         write(&directory.join("postgresql.conf"), &conf)?;
         write(&directory.join("pg_hba.conf"), config::pg_hba_conf())?;
+        let custom = directory.join("custom.conf");
+        if !custom.exists() {
+            write(
+                &custom,
+                "# Your own settings of PostgreSQL: they win over postgresql.conf beside this file.\n",
+            )?;
+        }
         Ok(directory)
     }
 

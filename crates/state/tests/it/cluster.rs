@@ -4,7 +4,7 @@ use nix::sys::signal::Signal;
 use secrecy::SecretString;
 use state::postgres::{Cluster, Durability, Error, Recovered, Search, Stopped, Supervisor};
 
-use crate::support::{PASSWORD, ask, directory, open, runs, search, send, start, until};
+use crate::support::{PASSWORD, ask, directory, open, runs, search, send, some_port, start, until};
 
 #[tokio::test]
 async fn a_cluster_is_made_started_stopped_and_started_again() {
@@ -91,7 +91,13 @@ async fn a_process_id_given_to_somebody_else_does_not_stop_the_start() {
     cluster.initialise(&SecretString::from(PASSWORD)).await.unwrap();
     let somebody = std::process::id();
     std::fs::write(cluster.data().join("postmaster.pid"), format!("{somebody}\n/elsewhere\n")).unwrap();
-    let running = start(&cluster).await;
+    let port = some_port();
+    let sockets = cluster.socket_dir().unwrap();
+    std::fs::create_dir(sockets).unwrap();
+    std::fs::write(sockets.join(format!(".s.PGSQL.{port}.lock")), format!("{somebody}\n/elsewhere\n"))
+        .unwrap();
+    cluster.recover().await.unwrap();
+    let running = cluster.start(port).await.unwrap();
     assert_eq!(ask(&cluster, running.port(), "select 1").await, ["1"]);
     running.stop().await;
 }

@@ -36,7 +36,7 @@ pub(crate) async fn start(cluster: &Cluster) -> Running {
 }
 
 /// Chosen by the system, so that tests running beside do not choose the same.
-fn some_port() -> u16 {
+pub(crate) fn some_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
