@@ -13,12 +13,13 @@ mod frontend;
 mod job;
 mod link;
 mod measures;
+mod opening;
 mod pool;
 mod request;
 mod roster;
-mod socket;
 mod startup;
 mod statements;
+mod wire;
 
 use std::sync::Arc;
 

@@ -1,6 +1,7 @@
 //! What can go wrong below the services. `Display` may reach a client; sources are for the log only.
 
 use common::ErrorKind;
+use deadpool_postgres::TimeoutType;
 
 /// An error that PostgreSQL reported, field by field (protocol message `ErrorResponse`).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -60,8 +61,9 @@ impl Error {
 impl From<deadpool_postgres::PoolError> for Error {
     fn from(it: deadpool_postgres::PoolError) -> Self {
         match it {
-            deadpool_postgres::PoolError::Timeout(_) => Self::PoolTimeout,
-            deadpool_postgres::PoolError::Backend(it) => it.into(),
+            deadpool_postgres::PoolError::Timeout(TimeoutType::Wait) => Self::PoolTimeout,
+            // What PostgreSQL says while connecting is no answer to a statement.
+            deadpool_postgres::PoolError::Backend(it) => Self::Connect(it.into()),
             other => Self::Connect(other.into()),
         }
     }
@@ -70,6 +72,9 @@ impl From<deadpool_postgres::PoolError> for Error {
 impl From<tokio_postgres::Error> for Error {
     fn from(it: tokio_postgres::Error) -> Self {
         match it.as_db_error() {
+            // The server goes down or has crashed: not the statement's fault.
+            Some(db) if matches!(db.code().code(), "57P01" | "57P02") => Self::Lost(it.into()),
+            Some(db) if db.code().code() == "57P03" => Self::Connect(it.into()),
             Some(db) => Self::Statement(PgError {
                 code: db.code().code().to_owned(),
                 message: db.message().to_owned(),

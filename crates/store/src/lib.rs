@@ -18,6 +18,7 @@ mod listen;
 mod migrate;
 mod server;
 mod services;
+mod socket;
 mod statement;
 
 pub use answer::{Answer, Row};

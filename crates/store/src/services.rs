@@ -1,11 +1,21 @@
 //! The pool of the services' login: `tokio-postgres` connections for everything off the data path.
 
+mod connect;
+mod watched;
+
+use std::cell::RefCell;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
-use tokio_postgres::{Config, NoTls};
+use deadpool_postgres::{
+    ClientWrapper, Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, StatementCache,
+    Timeouts,
+};
+use tokio_postgres::Config;
 
 use crate::{Error, PoolSettings, ServiceClient};
+use connect::{FRESH, Mark, WatchedConnect};
 
 /// Longest time to make a connection, all hosts tried.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -21,16 +31,27 @@ pub(crate) struct Services {
 impl Services {
     /// No connection is made yet.
     pub(crate) fn new(config: Config, settings: &PoolSettings) -> Self {
-        // Fast: a round trip for each use would find out no more than the socket tells by itself.
-        let manager =
-            Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
-        let pool = Pool::builder(manager)
+        // Fast: a round trip for each use would find out no more than the watched socket tells by itself.
+        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let (known, looked_up) = {
+            let marks = Arc::new(Marks::default());
+            (Arc::clone(&marks), marks)
+        };
+        let pool = Pool::builder(Manager::from_connect(config, WatchedConnect, recycling))
             .max_size(settings.service_connections.max(1))
             .timeouts(Timeouts {
                 wait: Some(settings.acquire_timeout),
                 create: Some(CREATE_TIMEOUT),
                 recycle: Some(RECYCLE_TIMEOUT),
             })
+            .post_create(Hook::sync_fn(move |client, _| {
+                known.add(client);
+                Ok(())
+            }))
+            .pre_recycle(Hook::sync_fn(move |client, _| {
+                let useless = looked_up.is_useless(client);
+                if useless { Err(HookError::message("the server went down or is read-only")) } else { Ok(()) }
+            }))
             .runtime(Runtime::Tokio1)
             .build()
             .expect("a runtime is set, and nothing else can be missing");
@@ -39,11 +60,7 @@ impl Services {
 
     /// A connection of its own until it is dropped.
     pub(crate) async fn get(&self) -> Result<ServiceClient, Error> {
-        self.pool.get().await.map_err(|it| match it {
-            // What PostgreSQL says while connecting is no answer to a statement.
-            PoolError::Backend(it) => Error::Connect(it.into()),
-            other => other.into(),
-        })
+        Ok(FRESH.scope(RefCell::new(None), self.pool.get()).await?)
     }
 
     /// No new borrower; returned connections end.
@@ -54,5 +71,25 @@ impl Services {
     /// Connections still open.
     pub(crate) fn open(&self) -> usize {
         self.pool.status().size
+    }
+}
+
+/// The marks of the pool's connections. A connection is known by its statement cache, the one thing of it that has
+/// an identity.
+#[derive(Debug, Default)]
+struct Marks(Mutex<Vec<(Weak<StatementCache>, Mark)>>);
+
+impl Marks {
+    fn add(&self, client: &ClientWrapper) {
+        let fresh = FRESH.try_with(RefCell::take).ok().flatten();
+        let mut marks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        marks.retain(|(it, _)| it.strong_count() > 0);
+        marks.extend(fresh.map(|mark| (Arc::downgrade(&client.statement_cache), mark)));
+    }
+
+    fn is_useless(&self, client: &ClientWrapper) -> bool {
+        let wanted = Arc::as_ptr(&client.statement_cache);
+        let marks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        marks.iter().any(|(it, mark)| it.as_ptr() == wanted && mark.load(Ordering::Acquire))
     }
 }

@@ -36,7 +36,8 @@ impl Broken {
                 it.code.starts_with("28") || matches!(it.code.as_str(), "3D000" | "42501" | "42704")
             }
             Self::Protocol(_) | Self::Closed => true,
-            Self::Socket(_) | Self::TimedOut | Self::ReadOnly => false,
+            Self::Socket(it) => it.kind() == io::ErrorKind::Unsupported,
+            Self::TimedOut | Self::ReadOnly => false,
         }
     }
 }

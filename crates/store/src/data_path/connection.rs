@@ -3,12 +3,9 @@
 //! Every error ends in an idle session: an implicit transaction ends at its Sync, an explicit one by a rollback.
 
 use std::collections::{HashMap, VecDeque};
-use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use bytes::{Buf as _, BytesMut};
-use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 use tokio_postgres::Config;
 
 use super::broken::Broken;
@@ -18,26 +15,18 @@ use super::frontend;
 use super::job::{Job, Mode};
 use super::measures::Measures;
 use super::request::NO_VALUES;
-use super::socket::Socket;
 use super::startup;
 use super::statements::Statements;
+use super::wire::Wire;
 use crate::{End, Error};
 
-/// A buffer in use is this large; PostgreSQL itself sends pieces of 8 KiB.
-const BUFFER: usize = 16 * 1024;
-/// A buffer that grew beyond this shrinks when it is empty.
-const LARGE_BUFFER: usize = 256 * 1024;
 /// The transaction status of an idle session.
 const IDLE: u8 = b'I';
 
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Connection {
-    socket: Socket,
-    input: BytesMut,
-    output: BytesMut,
-    /// Bytes that the socket took so far.
-    written: u64,
+    wire: Wire,
     flights: VecDeque<Flight>,
     statements: Statements,
     /// Our own texts, so that their cache keys are shared: by number of settings, and fixed ones.
@@ -71,10 +60,7 @@ impl Connection {
             constraints: "set constraints all immediate".into(),
         };
         Ok(Self {
-            socket: session.socket,
-            input: session.input,
-            output: BytesMut::with_capacity(BUFFER),
-            written: 0,
+            wire: Wire::new(session.socket, session.input),
             flights: VecDeque::new(),
             statements: Statements::new(statements),
             settings_texts: HashMap::new(),
@@ -86,7 +72,7 @@ impl Connection {
 
     /// Whether nothing is in flight.
     pub(super) fn is_idle(&self) -> bool {
-        self.flights.is_empty() && self.output.is_empty()
+        self.flights.is_empty() && self.wire.output.is_empty()
     }
 
     /// Why it must not get further jobs, if so.
@@ -96,18 +82,18 @@ impl Connection {
 
     /// Say goodbye: [`Self::poll_flush`] sends it.
     pub(super) fn terminate(&mut self) {
-        frontend::terminate(&mut self.output);
+        frontend::terminate(&mut self.wire.output);
     }
 
     /// What was not answered: each job, and whether PostgreSQL may have seen it.
     pub(super) fn into_unanswered(self) -> impl Iterator<Item = (Job, bool)> {
-        let written = self.written;
+        let written = self.wire.written();
         self.flights.into_iter().filter_map(move |it| it.job.map(|job| (job, it.starts_at < written)))
     }
 
     /// Append `job` to the output: settings, `before`, the statement, one Sync.
     pub(super) fn send(&mut self, job: Job) {
-        let mut flight = Flight::new(self.written + self.output.len() as u64);
+        let mut flight = Flight::new(self.wire.appended());
         self.statements.begin_job();
         let request = &job.request;
         let block = matches!(job.mode, Mode::Write(End::Rollback | End::If(_)));
@@ -132,7 +118,7 @@ impl Connection {
                 self.step(&mut flight, "", &text, NO_VALUES);
             }
         }
-        frontend::sync(&mut self.output);
+        frontend::sync(&mut self.wire.output);
         flight.job = Some(job);
         self.flights.push_back(flight);
     }
@@ -141,15 +127,15 @@ impl Connection {
     fn step(&mut self, flight: &mut Flight, role: &str, text: &Arc<str>, values: &[u8]) {
         let it = self.statements.take(role, text);
         if it.close {
-            frontend::close(it.name, &mut self.output);
+            frontend::close(it.name, &mut self.wire.output);
         }
         if it.parse {
-            frontend::parse(it.name, text, &mut self.output);
+            frontend::parse(it.name, text, &mut self.wire.output);
             flight.parsing.push_back(it.ticket);
             self.measures.parses.increment(1);
         }
-        frontend::bind(it.name, values, &mut self.output);
-        frontend::execute(&mut self.output);
+        frontend::bind(it.name, values, &mut self.wire.output);
+        frontend::execute(&mut self.wire.output);
     }
 
     fn settings_text(&mut self, count: usize) -> Arc<str> {
@@ -162,35 +148,18 @@ impl Connection {
 
     /// Hand the output to the socket, as much as it takes now.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
-        while !self.output.is_empty() {
-            let sent = ready!(Pin::new(&mut self.socket).poll_write(cx, &self.output))?;
-            if sent == 0 {
-                return Poll::Ready(Err(std::io::Error::from(std::io::ErrorKind::WriteZero).into()));
-            }
-            self.written += sent as u64;
-            self.output.advance(sent);
-        }
-        if self.output.capacity() > LARGE_BUFFER {
-            self.output = BytesMut::with_capacity(BUFFER);
-        }
-        Poll::Ready(Ok(()))
+        self.wire.poll_flush(cx)
     }
 
     /// Wait for bytes from PostgreSQL; [`Self::receive`] looks at them.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
-        if self.input.capacity() - self.input.len() < BUFFER / 2 {
-            self.input.reserve(BUFFER);
-        }
-        if ready!(pin!(self.socket.read_buf(&mut self.input)).poll(cx))? == 0 {
-            return Poll::Ready(Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into()));
-        }
-        Poll::Ready(Ok(()))
+        self.wire.poll_read(cx)
     }
 
     /// Look at what was read and answer callers; returns how many jobs are done.
     pub(super) fn receive(&mut self) -> Result<usize, Broken> {
         let mut done = 0;
-        while let Some(frame) = frames::next(&mut self.input)? {
+        while let Some(frame) = frames::next(&mut self.wire.input)? {
             if let Frame::Error(Failure { error, fatal: true, .. }) = frame {
                 return Err(Broken::Refused(error));
             }
@@ -207,9 +176,7 @@ impl Connection {
                 done += 1;
             }
         }
-        if self.input.is_empty() && self.input.capacity() > LARGE_BUFFER {
-            self.input = BytesMut::with_capacity(BUFFER);
-        }
+        self.wire.shrink();
         Ok(done)
     }
 
@@ -252,7 +219,7 @@ impl Connection {
         job.mode = Mode::Write(End::Commit);
         self.statements.begin_job();
         self.step(&mut flight, "", &text, NO_VALUES);
-        frontend::sync(&mut self.output);
+        frontend::sync(&mut self.wire.output);
         flight.phase = Phase::Ending(answer);
         flight.job = Some(job);
         self.flights.push_front(flight);
@@ -279,7 +246,7 @@ impl Connection {
     /// Leave no transaction open; then send again what is to be sent again. Whether the job is done.
     fn tidy(&mut self, mut flight: Flight, status: u8) -> bool {
         if status != IDLE {
-            frontend::query("rollback", &mut self.output);
+            frontend::query("rollback", &mut self.wire.output);
             flight.phase = Phase::Cleanup;
             self.flights.push_front(flight);
             return false;

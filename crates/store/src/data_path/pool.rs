@@ -16,16 +16,12 @@ use super::connection::Connection;
 use super::job::Job;
 use super::link;
 use super::measures::Measures;
+use super::opening;
 use super::roster::{DEPTH, Roster};
 use crate::{Error, PoolSettings};
 
 /// Longest time to make a connection, all hosts tried.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(3);
-/// The first wait after a failed attempt; doubles up to [`LONGEST_WAIT`].
-const FIRST_WAIT: Duration = Duration::from_millis(50);
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
-/// The longest wait once a new job has come.
-const HURRIED_WAIT: Duration = Duration::from_millis(100);
 
 /// The data-path connections of one project.
 #[derive(Debug)]
@@ -162,58 +158,44 @@ impl Pool {
     /// Start as many connections as waiting jobs ask for.
     fn open_more(self: &Arc<Self>, state: &mut State) {
         for _ in 0..state.roster.openings(state.failure.is_some()) {
-            let pool = Arc::clone(self);
-            self.alive.fetch_add(1, Ordering::AcqRel);
+            let alive = Alive::new(Arc::clone(self));
             tokio::spawn(async move {
-                if let Some(connection) = pool.open().await {
-                    pool.work(connection).await;
+                if let Some(connection) = opening::open(&alive.0).await {
+                    alive.0.work(connection).await;
                 }
-                pool.alive.fetch_sub(1, Ordering::AcqRel);
             });
         }
     }
 
-    /// Connect; tries again, ever more slowly, as long as jobs wait and it may help.
-    async fn open(self: &Arc<Self>) -> Option<Connection> {
-        let mut wait = FIRST_WAIT;
-        loop {
-            let statements = self.settings.statements_per_connection;
-            let opening = Connection::open(&self.config, statements, Arc::clone(&self.measures));
-            let outcome = tokio::select! {
-                () = self.closing.cancelled() => Err(Broken::Closed),
-                it = tokio::time::timeout(OPEN_TIMEOUT, opening) => it.unwrap_or(Err(Broken::TimedOut)),
-            };
-            match outcome {
-                Ok(connection) => return Some(connection),
-                Err(broken) if self.gives_up(&broken) => return None,
-                Err(_) => {}
-            }
-            let hurried = async {
-                self.hurry.notified().await;
-                tokio::time::sleep(HURRIED_WAIT).await;
-            };
-            tokio::select! {
-                () = self.closing.cancelled() => {}
-                () = tokio::time::sleep(wait) => {}
-                () = hurried => {}
-            }
-            wait = (wait * 2).min(LONGEST_WAIT);
+    /// One attempt to connect.
+    pub(super) async fn connect(&self) -> Result<Connection, Broken> {
+        let statements = self.settings.statements_per_connection;
+        let opening = Connection::open(&self.config, statements, Arc::clone(&self.measures));
+        tokio::select! {
+            () = self.closing.cancelled() => Err(Broken::Closed),
+            it = tokio::time::timeout(OPEN_TIMEOUT, opening) => it.unwrap_or(Err(Broken::TimedOut)),
         }
     }
 
-    /// An attempt failed: whether this was the last one. One task at a time keeps trying.
-    fn gives_up(&self, broken: &Broken) -> bool {
-        tracing::warn!(database = self.config.get_dbname(), error = %broken, "cannot connect");
-        let permanent = broken.is_permanent();
+    /// A job has come while connecting fails.
+    pub(super) async fn hurried(&self) {
+        self.hurry.notified().await;
+    }
+
+    /// An attempt failed: whether it was this task's last one. One task at a time keeps trying.
+    pub(super) fn gives_up(&self, broken: &Broken) -> bool {
         let mut state = self.state();
-        state.failure = Some(broken.clone());
-        let hopeless = permanent && state.roster.open_count() == 0;
+        let first = state.failure.replace(broken.clone()).is_none();
+        let hopeless = broken.is_permanent() && state.roster.open_count() == 0;
         let given_up = if hopeless { state.roster.take_waiting() } else { Vec::new() };
-        let last = permanent || state.roster.opening > 1 || state.roster.waiting_count() == 0;
+        let last = broken.is_permanent() || state.roster.opening > 1 || state.roster.waiting_count() == 0;
         if last {
             state.roster.opening = state.roster.opening.saturating_sub(1);
         }
         drop(state);
+        if first {
+            tracing::warn!(database = self.config.get_dbname(), error = %broken, "cannot connect");
+        }
         for job in given_up {
             job.answer(Err(Error::Connect(broken.clone().into())));
         }
@@ -274,6 +256,22 @@ impl Pool {
     fn refuse_waiting(&self) {
         let waiting = self.state().roster.take_waiting();
         waiting.into_iter().for_each(|it| it.answer(Err(closed())));
+    }
+}
+
+/// Counts a connection's task, however it ends.
+struct Alive(Arc<Pool>);
+
+impl Alive {
+    fn new(pool: Arc<Pool>) -> Self {
+        pool.alive.fetch_add(1, Ordering::AcqRel);
+        Self(pool)
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.alive.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

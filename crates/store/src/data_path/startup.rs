@@ -14,7 +14,7 @@ use tokio_postgres::config::TargetSessionAttrs;
 
 use super::broken::Broken;
 use super::frames;
-use super::socket::{self, Address, Socket};
+use crate::socket::{self, Address, Socket};
 
 /// No message before the session is longer than this.
 const MAX_MESSAGE: usize = 64 * 1024;

@@ -25,7 +25,7 @@ fn session(role: &str, settings: &[(&'static str, &str)]) -> Session {
 /// The first column of the only row.
 fn single(answer: &Answer) -> &str {
     assert_eq!(answer.rows.len(), 1, "{answer:?}");
-    answer.rows[0].text(0).unwrap_or("<null>")
+    answer.rows.first().and_then(|it| it.text(0)).unwrap_or("<null>")
 }
 
 /// The SQLSTATE of a refused statement.

@@ -4,6 +4,7 @@
 
 mod data_path;
 mod listen;
+mod logins;
 mod migrate;
 mod pools;
 mod support;

@@ -104,3 +104,65 @@ fn closing_lets_borrowers_finish_and_takes_no_new_ones() {
         db.wait_for_backends(0).await;
     });
 }
+
+#[test]
+fn a_service_connection_to_a_read_only_server_is_not_handed_out_again() {
+    run(|db| async move {
+        let settings = PoolSettings { service_connections: 1, ..PoolSettings::default() };
+        let databases = db.databases(settings);
+        let database = databases.of(&db.project("one")).await;
+        let pid = async |client: &store::ServiceClient| -> i32 {
+            client.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0)
+        };
+        let client = database.services().await.unwrap();
+        let first = pid(&client).await;
+        client.batch_execute("select 1/0").await.unwrap_err();
+        drop(client);
+        let mut client = database.services().await.unwrap();
+        assert_eq!(pid(&client).await, first, "an error of a statement's own changes nothing");
+        let transaction = client.build_transaction().read_only(true).start().await.unwrap();
+        let error = Error::from(transaction.batch_execute("create table t ()").await.unwrap_err());
+        assert!(matches!(&error, Error::Statement(it) if it.code == "25006"), "{error:?}");
+        drop(transaction);
+        drop(client);
+        let client = database.services().await.unwrap();
+        assert_ne!(pid(&client).await, first);
+        let kill = "select pg_terminate_backend($1)";
+        let current = pid(&client).await;
+        let asleep = client.batch_execute("select pg_sleep(10)");
+        let killer = async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            db.admin().await.execute(kill, &[&current]).await.unwrap();
+        };
+        let (outcome, ()) = tokio::join!(asleep, killer);
+        let error = Error::from(outcome.unwrap_err());
+        assert!(matches!(error, Error::Lost(_)), "{error:?}");
+        drop(client);
+        let client = database.services().await.unwrap();
+        assert_ne!(pid(&client).await, current);
+    });
+}
+
+#[test]
+fn a_server_that_must_be_writable_is_looked_for_among_the_hosts() {
+    run(|db| async move {
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let url = url::Url::parse(&db.url).unwrap();
+        let port = url.port().unwrap_or(5432);
+        let hosts = format!("host=127.0.0.1,127.0.0.1 port={nobody},{port} target_session_attrs=read-write");
+        let databases = db.through(&format!("{hosts} user={}", url.username()), PoolSettings::default());
+        let database = databases.of(&db.project("one")).await;
+        drop(database.services().await.unwrap());
+        let ask = store::Statement { text: "select 1".into(), params: vec![] };
+        database.read(&store::Session::default(), &ask).await.unwrap();
+        drop(database);
+        databases.close(Duration::from_secs(5)).await;
+        // A login that may only read is refused, as a standby would be.
+        db.execute(&format!("alter role {} set default_transaction_read_only = on", db.login())).await;
+        let database = db.through(&format!("{hosts} user={}", url.username()), PoolSettings::default());
+        let mut project = db.project("one");
+        project.version = 2;
+        let database = database.of(&project).await;
+        assert!(matches!(database.services().await, Err(Error::Connect(_))));
+    });
+}

@@ -9,19 +9,13 @@ use common::{ApiKeys, AuthSettings, Login, Logins, Project, ProjectId, RestSetti
 use store::{Databases, PoolSettings, Server};
 use tokio::time::Instant;
 
-const DEFAULT_URL: &str = "postgres://supabase_admin@127.0.0.1:55432/postgres";
-
-/// The superuser's URL of the server under test.
-#[expect(clippy::disallowed_methods, reason = "how a developer points the tests to a server")]
-pub(crate) fn url() -> String {
-    std::env::var("MADBASE_TEST_DATABASE_URL").unwrap_or_else(|_| DEFAULT_URL.to_owned())
-}
-
 /// A database with a data-path login `<name>_login`, which may become `<name>_reader` and `<name>_writer`.
 #[derive(Clone)]
 pub(crate) struct Fixture {
     pub(crate) name: String,
     pub(crate) server: Server,
+    /// The superuser's URL.
+    pub(crate) url: String,
 }
 
 impl Fixture {
@@ -71,6 +65,12 @@ impl Fixture {
         Databases::new(self.server.clone(), settings)
     }
 
+    /// Host and port of the server.
+    pub(crate) fn address(&self) -> String {
+        let url = url::Url::parse(&self.url).unwrap();
+        format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(5432))
+    }
+
     /// The same, reached by another URL.
     pub(crate) fn through(&self, url: &str, settings: PoolSettings) -> Databases {
         Databases::new(Server::from_url(url).unwrap(), settings)
@@ -115,9 +115,8 @@ where
 {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let name = format!("store_it_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(async {
-        let server = Server::from_url(&url()).unwrap();
+    testkit::run(async {
+        let (server, url) = (testkit::server().await.store(), testkit::server().await.url());
         let admin = server.admin(server.database().unwrap_or("postgres")).await.unwrap();
         for text in [
             format!("create role {name}_reader"),
@@ -128,7 +127,7 @@ where
         ] {
             admin.batch_execute(&text).await.unwrap();
         }
-        let outcome = tokio::spawn(test(Fixture { name: name.clone(), server })).await;
+        let outcome = tokio::spawn(test(Fixture { name: name.clone(), server, url })).await;
         admin.batch_execute(&format!("drop database {name} with (force)")).await.unwrap();
         admin
             .batch_execute(&format!(

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use store::{Database, End, Error, PoolSettings, Server, Session};
+use store::{Database, End, Error, PoolSettings, Session};
 
 use super::wire::Proxy;
-use super::{code, commit_if, session, single, statement};
+use super::{code, commit_if, single, statement};
 use crate::support::{Fixture, eventually, run};
 
 async fn open(db: &Fixture, data_connections: usize) -> Arc<Database> {
@@ -37,19 +37,19 @@ async fn wait_until_running(db: &Fixture, like: &str) {
 fn a_read_in_flight_is_repeated_once() {
     run(|db| async move {
         let database = open(&db, 2).await;
-        let slow = statement("select pg_sleep(0.5), 'done'", &[]);
+        let slow = statement("select pg_sleep(2), 'done'", &[]);
         let none = Session::default();
         let killer = async {
-            wait_until_running(&db, "%pg_sleep(0.5)%").await;
-            kill(&db, "%pg_sleep(0.5)%").await
+            wait_until_running(&db, "%pg_sleep(2)%").await;
+            kill(&db, "%pg_sleep(2)%").await
         };
         let (answer, killed) = tokio::join!(database.read(&none, &slow), killer);
         assert_eq!((answer.unwrap().rows[0].text(1), killed), (Some("done"), 1));
         // Killed each time: told, not repeated for ever.
         let killer = async {
             for _ in 0..2 {
-                wait_until_running(&db, "%pg_sleep(0.5)%").await;
-                kill(&db, "%pg_sleep(0.5)%").await;
+                wait_until_running(&db, "%pg_sleep(2)%").await;
+                kill(&db, "%pg_sleep(2)%").await;
             }
         };
         let (answer, ()) = tokio::join!(database.read(&none, &slow), killer);
@@ -62,12 +62,12 @@ fn a_write_in_flight_is_lost_and_not_repeated() {
     run(|db| async move {
         db.execute("create table t (id int); grant all on t to public").await;
         let database = open(&db, 2).await;
-        let insert = statement("insert into t select 1 from pg_sleep(0.5)", &[]);
+        let insert = statement("insert into t select 1 from pg_sleep(2)", &[]);
         let none = Session::default();
         for end in [End::Commit, commit_if(true)] {
             let killer = async {
-                wait_until_running(&db, "%pg_sleep(0.5)%").await;
-                kill(&db, "%pg_sleep(0.5)%").await
+                wait_until_running(&db, "%pg_sleep(2)%").await;
+                kill(&db, "%pg_sleep(2)%").await
             };
             let (answer, _) = tokio::join!(database.write(&none, &insert, end), killer);
             assert!(matches!(answer, Err(Error::Lost(_))), "{answer:?}");
@@ -123,7 +123,7 @@ fn readers_under_fire_all_get_answers() {
 #[test]
 fn a_server_that_is_away_for_a_while_is_waited_for() {
     run(|db| async move {
-        let proxy = Proxy::start().await;
+        let proxy = Proxy::start(&db).await;
         let databases = db.through(&proxy.url(), PoolSettings::default());
         let database = databases.of(&db.project("one")).await;
         let none = Session::default();
@@ -144,8 +144,8 @@ fn a_server_that_is_away_for_a_while_is_waited_for() {
 #[test]
 fn a_server_that_stays_away_is_told_in_time_and_its_return_needs_no_restart() {
     run(|db| async move {
-        let proxy = Proxy::start().await;
-        let acquire_timeout = Duration::from_millis(300);
+        let proxy = Proxy::start(&db).await;
+        let acquire_timeout = Duration::from_secs(1);
         let settings = PoolSettings { acquire_timeout, ..PoolSettings::default() };
         let databases = db.through(&proxy.url(), settings);
         let database = databases.of(&db.project("one")).await;
@@ -204,9 +204,9 @@ fn closing_lets_running_statements_finish() {
         let databases = db.databases(PoolSettings::default());
         let database = databases.of(&db.project("one")).await;
         let none = Session::default();
-        let slow = statement("select pg_sleep(0.4)", &[]);
+        let slow = statement("select pg_sleep(2)", &[]);
         let close = async {
-            wait_until_running(&db, "%pg_sleep(0.4)%").await;
+            wait_until_running(&db, "%pg_sleep(2)%").await;
             databases.close(Duration::from_secs(5)).await;
             let outcome = database.read(&none, &statement("select 1", &[])).await;
             assert!(matches!(outcome, Err(Error::Connect(_))), "{outcome:?}");
@@ -236,22 +236,21 @@ fn closing_does_not_wait_longer_than_its_limit() {
 }
 
 #[test]
-fn unused_connections_end_and_the_unix_socket_is_used() {
+fn a_unix_socket_is_preferred_and_unused_connections_end() {
     run(|db| async move {
-        let directory: String = {
-            let row = db.admin().await.query_one("show unix_socket_directories", &[]).await.unwrap();
-            row.get::<_, String>(0).split(',').next().unwrap().trim().to_owned()
-        };
-        let url = url::Url::parse(&crate::support::url()).unwrap();
-        let port = url.port().unwrap_or(5432);
-        let server = format!("host=127.0.0.1,{directory} port={port} user={}", url.username());
-        let idle_timeout = Duration::from_millis(200);
-        let settings = PoolSettings { idle_timeout, ..PoolSettings::default() };
-        let databases = store::Databases::new(Server::from_url(&server).unwrap(), settings);
+        let directory = tempfile::tempdir().unwrap();
+        let socket = Proxy::start_unix(&db, directory.path()).await;
+        let (host, port) = (directory.path().display(), socket.port());
+        let url = format!("host=127.0.0.1,{host} port={port} user=any");
+        let idle_timeout = Duration::from_millis(400);
+        let databases = db.through(&url, PoolSettings { idle_timeout, ..PoolSettings::default() });
         let database = databases.of(&db.project("one")).await;
-        let how = statement("select coalesce(host(inet_client_addr()), 'socket')", &[]);
-        assert_eq!(single(&database.read(&session(&db.reader(), &[]), &how).await.unwrap()), "socket");
-        db.wait_for_backends(0).await;
-        assert_eq!(single(&database.read(&session(&db.reader(), &[]), &how).await.unwrap()), "socket");
+        let ask = statement("select 1", &[]);
+        for _ in 0..2 {
+            assert_eq!(socket.take(), (0, 0));
+            database.read(&Session::default(), &ask).await.unwrap();
+            db.wait_for_backends(0).await;
+            assert_ne!(socket.take(), (0, 0));
+        }
     });
 }

@@ -91,10 +91,8 @@ fn an_error_is_told_in_full_and_leaves_the_connection_idle() {
             "do $$ begin raise 'no' using detail = 'd', hint = 'h', errcode = 'PT418'; end $$",
             &[],
         );
-        let ends: [fn() -> End; 4] =
-            [|| End::Commit, || End::Rollback, || commit_if(true), || commit_if(false)];
-        for end in ends {
-            match database.write(&writer, &raise, end()).await {
+        for end in [End::Commit, End::Rollback, commit_if(true), commit_if(false)] {
+            match database.write(&writer, &raise, end).await {
                 Err(store::Error::Statement(error)) => {
                     assert_eq!((error.code.as_str(), error.message.as_str()), ("PT418", "no"));
                     assert_eq!((error.detail.as_deref(), error.hint.as_deref()), (Some("d"), Some("h")));
@@ -120,15 +118,16 @@ fn a_write_ends_as_the_caller_says() {
         let writer = session(&db.writer(), &[]);
         let insert = statement("insert into t values ($1) returning id", &["1"]);
         let count = statement("select count(*) from t", &[]);
-        let ends: [(fn() -> End, &str); 5] = [
-            (|| End::Commit, "1"),
-            (|| End::Rollback, "1"),
-            (|| commit_if(false), "1"),
-            (|| commit_if(true), "2"),
-            (|| End::If(Box::new(|answer| answer.affected == 1 && answer.rows.len() == 1)), "3"),
+        let ask = End::If(Box::new(|answer| answer.affected == 1 && answer.rows.len() == 1));
+        let ends = [
+            (End::Commit, "1"),
+            (End::Rollback, "1"),
+            (commit_if(false), "1"),
+            (commit_if(true), "2"),
+            (ask, "3"),
         ];
         for (end, rows) in ends {
-            let answer = database.write(&writer, &insert, end()).await.unwrap();
+            let answer = database.write(&writer, &insert, end).await.unwrap();
             assert_eq!((single(&answer), answer.affected), ("1", 1));
             assert_eq!(single(&database.read(&writer, &count).await.unwrap()), rows);
         }

@@ -1,21 +1,22 @@
 //! What goes over the wire, counted by a proxy between the pool and PostgreSQL.
 
-use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
 use store::{End, PoolSettings, Session};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio_util::sync::CancellationToken;
 
 use super::{commit_if, session, single, statement};
-use crate::support::run;
+use crate::support::{Fixture, run};
 
 /// A TCP proxy that counts how many pieces pass in each direction, and can refuse.
 pub(crate) struct Proxy {
-    address: SocketAddr,
+    port: u16,
+    url: String,
     counts: Arc<Counts>,
 }
 
@@ -28,32 +29,46 @@ struct Counts {
 }
 
 impl Proxy {
-    pub(crate) async fn start() -> Self {
-        let server = url::Url::parse(&crate::support::url()).unwrap();
-        let target = format!("{}:{}", server.host_str().unwrap(), server.port().unwrap_or(5432));
+    pub(crate) async fn start(db: &Fixture) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let counts = Arc::new(Counts::default());
-        let shared = Arc::clone(&counts);
+        let proxy = Self::new(db, listener.local_addr().unwrap().port());
+        let (counts, target) = (Arc::clone(&proxy.counts), db.address());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                if shared.refuse.load(Ordering::SeqCst) {
-                    continue;
-                }
                 client.set_nodelay(true).unwrap();
-                let server = TcpStream::connect(&target).await.unwrap();
-                server.set_nodelay(true).unwrap();
-                tokio::spawn(relay(client, server, Arc::clone(&shared)));
+                counts.accept(client, &target).await;
             }
         });
-        Self { address, counts }
+        proxy
+    }
+
+    /// A Unix socket in `directory`, as PostgreSQL itself would make it.
+    pub(crate) async fn start_unix(db: &Fixture, directory: &Path) -> Self {
+        let port = db.address().rsplit(':').next().unwrap().parse().unwrap();
+        let listener = UnixListener::bind(directory.join(format!(".s.PGSQL.{port}"))).unwrap();
+        let proxy = Self::new(db, port);
+        let (counts, target) = (Arc::clone(&proxy.counts), db.address());
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                counts.accept(client, &target).await;
+            }
+        });
+        proxy
+    }
+
+    fn new(db: &Fixture, port: u16) -> Self {
+        Self { port, counts: Arc::new(Counts::default()), url: db.url.clone() }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     /// The superuser's URL through this proxy.
     pub(crate) fn url(&self) -> String {
-        let mut url = url::Url::parse(&crate::support::url()).unwrap();
+        let mut url = url::Url::parse(&self.url).unwrap();
         url.set_host(Some("127.0.0.1")).unwrap();
-        url.set_port(Some(self.address.port())).unwrap();
+        url.set_port(Some(self.port)).unwrap();
         url.to_string()
     }
 
@@ -65,19 +80,29 @@ impl Proxy {
     }
 
     /// Pieces to the server and to the client since the last call.
-    fn take(&self) -> (usize, usize) {
+    pub(crate) fn take(&self) -> (usize, usize) {
         (self.counts.to_server.swap(0, Ordering::SeqCst), self.counts.to_client.swap(0, Ordering::SeqCst))
     }
 }
 
-async fn relay(client: TcpStream, server: TcpStream, counts: Arc<Counts>) {
-    let cut = counts.cut.lock().unwrap().clone();
-    let (from_client, to_client) = client.into_split();
-    let (from_server, to_server) = server.into_split();
-    tokio::select! {
-        () = cut.cancelled() => {}
-        () = pass(from_client, to_server, &counts.to_server) => {}
-        () = pass(from_server, to_client, &counts.to_client) => {}
+impl Counts {
+    async fn accept(self: &Arc<Self>, client: impl AsyncRead + AsyncWrite + Send + 'static, target: &str) {
+        if self.refuse.load(Ordering::SeqCst) {
+            return;
+        }
+        let server = TcpStream::connect(target).await.unwrap();
+        server.set_nodelay(true).unwrap();
+        let counts = Arc::clone(self);
+        tokio::spawn(async move {
+            let cut = counts.cut.lock().unwrap().clone();
+            let (from_client, to_client) = tokio::io::split(client);
+            let (from_server, to_server) = server.into_split();
+            tokio::select! {
+                () = cut.cancelled() => {}
+                () = pass(from_client, to_server, &counts.to_server) => {}
+                () = pass(from_server, to_client, &counts.to_client) => {}
+            }
+        });
     }
 }
 
@@ -85,7 +110,7 @@ async fn pass(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin,
     let mut buffer = vec![0; 1 << 20];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
         count.fetch_add(1, Ordering::SeqCst);
-        if to.write_all(&buffer[..length]).await.is_err() {
+        if to.write_all(buffer.get(..length).unwrap()).await.is_err() {
             return;
         }
     }
@@ -95,7 +120,7 @@ async fn pass(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin,
 fn a_warm_request_is_one_write_and_one_read() {
     run(|db| async move {
         db.execute("create table t (id int); grant all on t to public").await;
-        let proxy = Proxy::start().await;
+        let proxy = Proxy::start(&db).await;
         let settings = PoolSettings { data_connections: 1, ..PoolSettings::default() };
         let databases = db.through(&proxy.url(), settings);
         let database = databases.of(&db.project("one")).await;
@@ -123,7 +148,7 @@ fn a_warm_request_is_one_write_and_one_read() {
 #[test]
 fn requests_that_wait_together_are_written_together() {
     run(|db| async move {
-        let proxy = Proxy::start().await;
+        let proxy = Proxy::start(&db).await;
         let settings = PoolSettings { data_connections: 1, ..PoolSettings::default() };
         let databases = db.through(&proxy.url(), settings);
         let database = &databases.of(&db.project("one")).await;

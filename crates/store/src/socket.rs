@@ -13,26 +13,24 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 
-use super::broken::Broken;
-
 const DEFAULT_PORT: u16 = 5432;
 
 /// A connected socket.
 #[derive(Debug)]
-pub(super) enum Socket {
+pub(crate) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
 /// Where to connect to.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Address {
+pub(crate) enum Address {
     Unix(PathBuf),
     Tcp(String, u16),
 }
 
 /// The addresses of `config`; Unix sockets first, since they save a quarter of PostgreSQL's work per request.
-pub(super) fn addresses(config: &Config) -> Vec<Address> {
+pub(crate) fn addresses(config: &Config) -> Vec<Address> {
     let port = |idx| {
         let ports = config.get_ports();
         ports.get(idx).or_else(|| ports.first()).copied().unwrap_or(DEFAULT_PORT)
@@ -51,12 +49,12 @@ pub(super) fn addresses(config: &Config) -> Vec<Address> {
 }
 
 /// Connect within the configuration's `connect_timeout`.
-pub(super) async fn connect(address: &Address, config: &Config) -> Result<Socket, Broken> {
+pub(crate) async fn connect(address: &Address, config: &Config) -> io::Result<Socket> {
     let connecting = async {
         match address {
             Address::Unix(path) => Ok(Socket::Unix(UnixStream::connect(path).await?)),
             Address::Tcp(..) if config.get_ssl_mode() == SslMode::Require => {
-                Err(Broken::Protocol("TLS to PostgreSQL is not supported yet; use sslmode=prefer"))
+                Err(io::Error::new(io::ErrorKind::Unsupported, "TLS to PostgreSQL is not supported yet"))
             }
             Address::Tcp(host, port) => {
                 let stream = TcpStream::connect((host.as_str(), *port)).await?;
@@ -67,7 +65,9 @@ pub(super) async fn connect(address: &Address, config: &Config) -> Result<Socket
     };
     match config.get_connect_timeout() {
         None => connecting.await,
-        Some(limit) => tokio::time::timeout(*limit, connecting).await.unwrap_or(Err(Broken::TimedOut)),
+        Some(limit) => tokio::time::timeout(*limit, connecting)
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
     }
 }
 

@@ -1,0 +1,74 @@
+//! Makes the services' connections: on a watched socket, and only to a server that can write when that is asked for.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use deadpool_postgres::Connect;
+use tokio::task::JoinHandle;
+use tokio_postgres::config::TargetSessionAttrs;
+use tokio_postgres::{Client, Config, Error, NoTls};
+
+use super::watched::Watched;
+use crate::socket;
+
+const REFUSE_STANDBY: &str = "do $$ begin if current_setting('transaction_read_only')::bool then \
+    raise exception 'the server is read-only' using errcode = '25006'; end if; end $$";
+
+type Connecting<'a> = Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), Error>> + Send + 'a>>;
+
+tokio::task_local! {
+    /// The mark of the connection that this task has just made: how it gets from here to the pool's hook.
+    pub(super) static FRESH: RefCell<Option<Mark>>;
+}
+
+/// Becomes true when its connection is useless.
+pub(super) type Mark = Arc<AtomicBool>;
+
+/// How the pool of a project's services connects.
+#[derive(Debug)]
+pub(super) struct WatchedConnect;
+
+impl Connect for WatchedConnect {
+    fn connect(&self, config: &Config) -> Connecting<'_> {
+        let config = config.clone();
+        Box::pin(async move { connect(&config).await })
+    }
+}
+
+/// Try every address in turn; the last failure is the one that is told.
+async fn connect(config: &Config) -> Result<(Client, JoinHandle<()>), Error> {
+    let mut last = None;
+    for address in socket::addresses(config) {
+        let stream = match socket::connect(&address, config).await {
+            Ok(it) => Watched::new(it),
+            Err(error) => Watched::failed(error),
+        };
+        match open(stream, config).await {
+            Ok(it) => return Ok(it),
+            Err(error) => last = Some(error),
+        }
+    }
+    match last {
+        Some(error) => Err(error),
+        None => open(Watched::failed(io::Error::other("the configuration names no host")), config).await,
+    }
+}
+
+async fn open(stream: Watched, config: &Config) -> Result<(Client, JoinHandle<()>), Error> {
+    let mark = stream.mark();
+    let (client, connection) = config.connect_raw(stream, NoTls).await?;
+    let task = tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a service's connection ended");
+        }
+    });
+    if config.get_target_session_attrs() == TargetSessionAttrs::ReadWrite {
+        client.batch_execute(REFUSE_STANDBY).await?;
+    }
+    let _ = FRESH.try_with(|it| it.replace(Some(mark)));
+    Ok((client, task))
+}
