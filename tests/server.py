@@ -6,6 +6,7 @@ Used by clients/run, load/startup and load/data_api; needs only the standard lib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -67,6 +68,9 @@ class Server:
         }
         self.environment |= environment or {}
         self.facts: dict = {}
+
+        # A test that is told to end still stops its server and deletes its files.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
     def __enter__(self) -> "Server":
         try:

@@ -23,6 +23,12 @@ export function sql(text) {
   return execFileSync(world.psql, args, { encoding: "utf8" }).trim();
 }
 
+/** The newest mail that was captured for an address, or undefined. */
+export function mailTo(address) {
+  const { mails } = JSON.parse(execFileSync(world.binary, ["inbox", "--json"], { encoding: "utf8" }));
+  return mails.filter((it) => it.to === address).sort((a, b) => (a.captured_at < b.captured_at ? 1 : -1))[0];
+}
+
 export const password = "correct horse battery staple";
 
 /** A signed-up user with a client of their own: `{ client, id, email, session }`. */

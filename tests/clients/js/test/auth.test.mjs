@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { setTimeout as pause } from "node:timers/promises";
 import { describe, test } from "node:test";
-import { client, keyed, password, person, request, world } from "../world.mjs";
+import { client, eventually, keyed, mailTo, password, person, request, world } from "../world.mjs";
 
 describe("auth by supabase-js", { concurrency: true }, () => {
   test("sign-up gives a session and a user", async () => {
@@ -185,6 +185,65 @@ describe("auth by supabase-js", { concurrency: true }, () => {
     assert.equal((await ada.client.auth.getUser()).data.user.id, ada.id);
     const { access_token } = (await phone.auth.getSession()).data.session;
     assert.equal((await client().auth.getUser(access_token)).error.name, "AuthSessionMissingError");
+  });
+
+  test("a mailed code signs in, once", async () => {
+    const ada = await person("ada");
+    const them = client();
+    assert.equal((await them.auth.signInWithOtp({ email: ada.email, options: { shouldCreateUser: false } })).error, null);
+    const mail = await eventually(async () => mailTo(ada.email));
+    const token = mail.html.match(/>(\d{6})</)[1];
+    const wrong = token === "123456" ? "654321" : "123456";
+    const refused = await client().auth.verifyOtp({ email: ada.email, token: wrong, type: "email" });
+    assert.deepEqual([refused.error.status, refused.error.code], [403, "otp_expired"]);
+    const { data, error } = await them.auth.verifyOtp({ email: ada.email, token, type: "email" });
+    assert.equal(error, null);
+    assert.equal(data.user.id, ada.id);
+    assert.deepEqual((await them.from("profiles").select("id")).data, [{ id: ada.id }]);
+    const again = await client().auth.verifyOtp({ email: ada.email, token, type: "email" });
+    assert.equal(again.error.code, "otp_expired");
+  });
+
+  test("a forgotten password is set anew by mail", async () => {
+    const ada = await person("ada");
+    const them = client();
+    assert.equal((await them.auth.resetPasswordForEmail(ada.email)).error, null);
+    assert.equal((await them.auth.resetPasswordForEmail(`nobody-${randomUUID()}@example.com`)).error, null, "unknown looks alike");
+    const mail = await eventually(async () => mailTo(ada.email));
+    const link = await request(new URL(mail.link).pathname + new URL(mail.link).search);
+    assert.equal(link.status, 303);
+    const fragment = new URLSearchParams(new URL(link.headers.location).hash.slice(1));
+    assert.equal(fragment.get("type"), "recovery");
+    const tokens = { access_token: fragment.get("access_token"), refresh_token: fragment.get("refresh_token") };
+    assert.equal((await them.auth.setSession(tokens)).data.user.id, ada.id);
+    assert.equal((await them.auth.updateUser({ password: "remembered this time" })).error, null);
+    const signedIn = await client().auth.signInWithPassword({ email: ada.email, password: "remembered this time" });
+    assert.equal(signedIn.data.user.id, ada.id);
+  });
+
+  test("the service key manages users, and only it", async () => {
+    const admin = client(world.secretKey).auth.admin;
+    const email = `made-${randomUUID()}@example.com`;
+    const { data, error } = await admin.createUser({ email, password, email_confirm: true, app_metadata: { plan: "gold" } });
+    assert.equal(error, null);
+    const them = await client().auth.signInWithPassword({ email, password });
+    assert.equal(them.data.user.app_metadata.plan, "gold");
+    const changed = await admin.updateUserById(data.user.id, { app_metadata: { plan: "tin" } });
+    assert.equal(changed.data.user.app_metadata.plan, "tin");
+    assert.equal((await admin.getUserById(data.user.id)).data.user.email, email);
+    const page = await admin.listUsers({ page: 1, perPage: 1 });
+    assert.equal(page.data.users.length, 1);
+    assert.ok(page.data.total > 1);
+
+    const ada = await person("ada");
+    const forbidden = await request("/auth/v1/admin/users", { headers: keyed(world.anonKey, ada.session.access_token) });
+    assert.deepEqual([forbidden.status, forbidden.headers["x-sb-error-code"]], [403, "not_admin"]);
+    const anonymous = await client().auth.admin.listUsers();
+    assert.ok([401, 403].includes(anonymous.error.status));
+
+    assert.equal((await admin.deleteUser(data.user.id)).error, null);
+    assert.equal((await client().auth.signInWithPassword({ email, password })).error.code, "invalid_credentials");
+    assert.equal((await admin.getUserById(data.user.id)).error.status, 404);
   });
 
   test("health and settings answer", async () => {
