@@ -146,3 +146,24 @@ fn decisions_are_numbered_without_gaps() {
     numbers.sort_unstable();
     assert_eq!(numbers, (1..=found.len()).collect::<Vec<_>>());
 }
+
+/// Every row of the tables of errors ends with the name of a test, and that test exists.
+#[test]
+fn documented_errors_have_their_tests() {
+    let mut sources = Vec::new();
+    for (folder, extension) in [("crates", "rs"), ("tests", "rs"), ("tests/clients/js/test", "mjs")] {
+        let mut found = Vec::new();
+        files(&root().join(folder), extension, &mut found);
+        sources.extend(found.iter().map(|it| fs::read_to_string(it).unwrap()));
+    }
+    let page = fs::read_to_string(root().join("docs/reference/errors.md")).unwrap();
+    let mut rows = 0;
+    for line in page.lines().filter(|it| it.starts_with("| ") && it.ends_with("` |")) {
+        let name = line.trim_end_matches("` |").rsplit('`').next().unwrap();
+        let (function, title) = (format!("fn {name}("), format!("test(\"{name}\""));
+        let exists = sources.iter().any(|it| it.contains(&function) || it.contains(&title));
+        assert!(exists, "docs/reference/errors.md names a test that does not exist: {name}");
+        rows += 1;
+    }
+    assert!(rows >= 15, "docs/reference/errors.md lost its tests: {rows} rows left");
+}
