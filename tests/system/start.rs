@@ -79,3 +79,34 @@ async fn secrets_are_for_their_owner_only_and_nowhere_else() {
     }
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_postgres_named_by_database_url_is_used_instead() {
+    let search = state::postgres::Search { only: None, path: std::env::var_os("PATH") };
+    let external = state::postgres::ephemeral(&search).await.unwrap();
+    let (admin, connection) = tokio_postgres::connect(external.url(), tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    admin.batch_execute("create database app").await.unwrap();
+
+    let home = Home::new();
+    let output =
+        home.command(&["start", "--detach", "--json"]).env("DATABASE_URL", app(external.url())).output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let facts: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(facts["database_url"].as_str().unwrap().ends_with("/app"), "{facts}");
+    assert!(!home.data().join("postgres").exists(), "it made a cluster of its own");
+    let ready = reqwest::get(format!("{}/ready", facts["api_url"].as_str().unwrap())).await.unwrap();
+    assert_eq!(ready.status(), 200);
+    assert_eq!(home.json(&["stop"])["stopped"], true);
+    assert_eq!(
+        admin.query_one("select 1", &[]).await.unwrap().get::<_, i32>(0),
+        1,
+        "it stopped what is not its own"
+    );
+}
+
+/// The same server's URL for database `app`.
+fn app(url: &str) -> String {
+    format!("{}/app", url.strip_suffix("/postgres").unwrap())
+}

@@ -74,10 +74,11 @@ impl Banner {
 
     /// For people.
     pub(crate) fn people(&self) -> String {
+        let inbox = format!("{} (or: madbase inbox)", self.inbox_url);
         let rows = [
             ("API", &self.api_url),
             ("Control plane", &self.control_url),
-            ("Inbox", &self.inbox_url),
+            ("Inbox", &inbox),
             ("Database", &self.database_url),
             ("anon", &self.anon_key),
             ("service_role", &self.service_role_key),

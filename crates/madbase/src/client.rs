@@ -68,7 +68,7 @@ impl Client {
 }
 
 fn running(layout: &Layout) -> Result<RunFile> {
-    let data = layout.root().display();
+    let data = layout.shown();
     if lock::holder(layout)?.is_none() {
         bail!(
             "madbase is not running on {data}. Start it (madbase start --data-dir {data}), \

@@ -44,6 +44,12 @@ impl Layout {
         Ok(())
     }
 
+    /// The directory as an absolute path, for people and for other processes.
+    pub(crate) fn shown(&self) -> String {
+        let absolute = std::path::absolute(&self.root);
+        absolute.as_deref().unwrap_or(&self.root).display().to_string()
+    }
+
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }

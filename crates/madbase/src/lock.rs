@@ -52,7 +52,7 @@ impl Lock {
             }
             Err((_, Errno::EWOULDBLOCK)) => {
                 let who = read_pid(&path).map_or_else(String::new, |it| format!(" (process {it})"));
-                let data = layout.root().display();
+                let data = layout.shown();
                 bail!(
                     "a madbase already runs on {data}{who}. \
                      Stop it: madbase stop --data-dir {data}; or choose another --data-dir"

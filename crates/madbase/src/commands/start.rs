@@ -124,13 +124,11 @@ async fn bring_up(
 
 fn addresses(ground: &Ground, postgres: &Postgres) -> Result<Addresses> {
     let (database_host, database_port) = postgres.shown_address()?;
-    let data_dir = ground.layout.root();
-    let data_dir = data_dir.canonicalize().unwrap_or_else(|_| data_dir.to_owned());
     Ok(Addresses {
         api_url: http_url(ground.api.address()),
         control_url: http_url(ground.control.address()),
         database_host,
         database_port,
-        data_dir: data_dir.display().to_string(),
+        data_dir: ground.layout.shown(),
     })
 }

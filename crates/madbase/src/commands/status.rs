@@ -46,7 +46,7 @@ pub(crate) async fn run(args: &DataDir, output: Output) -> Result<ExitCode> {
     let status = Status {
         running: pid.is_some(),
         ready,
-        data_dir: layout.root().display().to_string(),
+        data_dir: layout.shown(),
         pid,
         uptime_secs: run.as_ref().map(|it| unix_now().saturating_sub(it.started_at_secs)),
         version: run.as_ref().map(|it| it.version.clone()),

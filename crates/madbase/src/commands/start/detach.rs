@@ -39,7 +39,7 @@ pub(crate) async fn run(output: Output, layout: &Layout) -> Result<ExitCode> {
     };
     output.show(&banner, Banner::people);
     if !output.is_json() {
-        let data = layout.root().display();
+        let data = layout.shown();
         crate::output::note(&format!(
             "Log: {}. Stop it: madbase stop --data-dir {data}",
             layout.log().display()

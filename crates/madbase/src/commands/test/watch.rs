@@ -65,6 +65,7 @@ pub(super) async fn run(command: &Command, log: &Path, title: &str) -> Result<(b
         .args(&command.args)
         .envs(command.env.iter().map(|(name, value)| (name, value)))
         .env("CARGO_TERM_COLOR", "never")
+        .env("TERM", "dumb")
         .current_dir(&command.directory)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
