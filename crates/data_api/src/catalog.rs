@@ -8,6 +8,8 @@ mod fuzzy;
 mod links;
 mod load;
 mod origins;
+#[cfg(test)]
+pub(crate) mod sample;
 mod table;
 
 use std::collections::HashMap;

@@ -1,7 +1,7 @@
 //! What can go wrong, and PostgREST's wire shape for it: `code`, `message`, `details`, `hint`.
 //!
-//! Grouped as the codes are: [`RequestError`] (PGRST1xx), [`CatalogError`] (PGRST2xx), what PostgreSQL reports
-//! ([`raised`], SQLSTATE), and what is below it (PGRST0xx).
+//! Grouped as the codes are: [`RequestError`] (`PGRST1xx`), [`CatalogError`] (`PGRST2xx`), what PostgreSQL reports
+//! ([`raised`], SQLSTATE), and what is below it (`PGRST0xx`).
 
 mod catalog;
 mod raised;

@@ -1,6 +1,6 @@
 //! Request + catalog → plan: every relation, column type, relationship and function found; pure, no SQL yet.
 //!
-//! [`read`], [`write`] and [`call`] are the entry points; each refuses with PGRST1xx or PGRST2xx.
+//! [`read`], [`write`] and [`call`] are the entry points; each refuses with `PGRST1xx` or `PGRST2xx`.
 
 mod attach;
 mod call;

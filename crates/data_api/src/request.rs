@@ -1,6 +1,6 @@
 //! Everything that a request says by itself, before the catalog is asked: schema, preferences, query, page, body.
 //!
-//! Made by the routes from the head and the body; refuses with [`RequestError`] (PGRST1xx).
+//! Made by the routes from the head and the body; refuses with [`RequestError`] (`PGRST1xx`).
 
 mod cursor;
 pub(crate) mod filter;

@@ -172,7 +172,9 @@ impl<'a> Views<'a> {
                 let names = shown.get(number).map(Vec::as_slice).unwrap_or_default();
                 choices = choices
                     .iter()
-                    .flat_map(|it| names.iter().map(|name| [it.as_slice(), &[name.clone()]].concat()))
+                    .flat_map(|it| {
+                        names.iter().map(|name| [it.as_slice(), std::slice::from_ref(name)].concat())
+                    })
                     .collect();
             }
             found.extend(choices.into_iter().map(|it| (*view, it)));

@@ -1,4 +1,4 @@
-//! PGRST2xx: the request names something that the catalog lacks, or has more than once.
+//! `PGRST2xx`: the request names something that the catalog lacks, or has more than once.
 
 use http::StatusCode;
 use serde_json::{Value, json};

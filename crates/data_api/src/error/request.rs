@@ -1,4 +1,4 @@
-//! PGRST1xx: the request contradicts itself, the rows it found, or the settings.
+//! `PGRST1xx`: the request contradicts itself, the rows it found, or the settings.
 
 use http::{Method, StatusCode};
 

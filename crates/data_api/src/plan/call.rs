@@ -200,12 +200,12 @@ fn arguments<'a>(request: &'a Request<'a>, function: &'a Function, keys: &[&str]
         None => request.query.arguments.iter().map(|(name, value)| (name.as_ref(), value.as_ref())).collect(),
     };
     let value_of = |parameter: &'a Parameter| {
-        let values =
+        let mut values =
             pairs.iter().filter(|(name, _)| *name == parameter.name).map(|(_, value)| Cow::Borrowed(*value));
         let value = if parameter.variadic {
             Argument::Many(values.collect())
         } else {
-            Argument::One(values.last().unwrap_or_default())
+            Argument::One(values.next_back().unwrap_or_default())
         };
         (parameter, value)
     };

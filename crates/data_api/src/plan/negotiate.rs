@@ -45,24 +45,25 @@ fn choose<'a>(
     is_default: bool,
     media: &MediaType,
 ) -> Option<(Representation<'a>, MediaType)> {
-    let stripped = match media {
+    match media {
         MediaType::Object { stripped } => {
-            return Some((Representation::Object { stripped: *stripped }, media.clone()));
+            Some((Representation::Object { stripped: *stripped }, media.clone()))
         }
-        MediaType::StrippedArray => return Some((Representation::Json { stripped: true }, media.clone())),
+        MediaType::StrippedArray => Some((Representation::Json { stripped: true }, media.clone())),
         MediaType::Plan(plan) if context.settings.db_plan_enabled => {
             let (representation, _) = choose(context, relation, is_default, &plan.of)?;
-            return Some((representation, media.clone()));
+            Some((representation, media.clone()))
         }
-        MediaType::Plan(_) => return None,
-        _ => false,
-    };
-    custom(context, relation, is_default, media).or_else(|| match media {
-        MediaType::Any | MediaType::Json => Some((Representation::Json { stripped }, MediaType::Json)),
-        MediaType::Csv => Some((Representation::Csv, MediaType::Csv)),
-        MediaType::GeoJson => Some((Representation::GeoJson, MediaType::GeoJson)),
-        _ => None,
-    })
+        MediaType::Plan(_) => None,
+        _ => custom(context, relation, is_default, media).or(match media {
+            MediaType::Any | MediaType::Json => {
+                Some((Representation::Json { stripped: false }, MediaType::Json))
+            }
+            MediaType::Csv => Some((Representation::Csv, MediaType::Csv)),
+            MediaType::GeoJson => Some((Representation::GeoJson, MediaType::GeoJson)),
+            _ => None,
+        }),
+    }
 }
 
 /// A function of the project: those for the relation's rows as they are come first.

@@ -13,7 +13,7 @@ use super::{Context, Embed, From, Output, ReadPlan, Shape, Shaped, attach, embed
 /// Plan a read of the relation `name`.
 ///
 /// # Errors
-/// PGRST205 for the relation, PGRST200 and 201 for embeds, PGRST1xx for what cannot be asked of them.
+/// PGRST205 for the relation, PGRST200 and 201 for embeds, `PGRST1xx` for what cannot be asked of them.
 pub(crate) fn read<'a>(context: Context<'a>, name: &str) -> Result<Shaped<'a>, Error> {
     let table = context.catalog.table(context.request.schema, name)?;
     let root = Root { from: From::Table(&table.name), name: &table.name.name, table: Some(table) };

@@ -84,14 +84,16 @@ impl Aggregate {
 /// [`SyntaxError`] names the furthest point reached.
 pub(super) fn parse(text: &str) -> Result<Vec<SelectItem<'_>>, SyntaxError> {
     let mut cursor = Cursor::new(text);
-    match items(&mut cursor, 0) {
-        Ok(items) if cursor.is_at_end() => Ok(items),
-        _ => {
+    let parsed = items(&mut cursor, 0);
+    match parsed {
+        Ok(items) if cursor.is_at_end() => return Ok(items),
+        Ok(_) => {
             cursor.note("\",\"");
             cursor.note("end of input");
-            Err(cursor.error(&format!("failed to parse select parameter ({text})")))
         }
+        Err(_) => {}
     }
+    Err(cursor.error(&format!("failed to parse select parameter ({text})")))
 }
 
 /// Items separated by commas; none is legal.

@@ -1,0 +1,13 @@
+//! The contract of the data API over HTTP, on a real PostgreSQL: one seeded project shared by all tests that only
+//! read or roll back; tests that change the schema make their own.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod calls;
+mod catalog;
+mod embeds;
+mod errors;
+mod reads;
+mod rights;
+mod support;
+mod writes;
