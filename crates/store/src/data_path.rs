@@ -2,10 +2,12 @@
 //! in one answer. Own client, because drivers send a Sync for every statement.
 //!
 //! caller → [`request`] (encoded once) → [`pool`] (which connection?) → [`link`] (a task per connection, owns the
-//! socket) → [`connection`] (what is in flight) → [`frames`] → the caller's [`Answer`]. Reads share connections and are
-//! pipelined; a write has its connection for itself. Nothing here knows what a statement means.
+//! socket) → [`connection`] (what is in flight; [`pipeline`] writes it, [`frames`] reads it) → the caller's
+//! [`Answer`]. Reads share connections and are pipelined; a write has its connection for itself. Nothing here knows
+//! what a statement means.
 
 mod broken;
+mod cancel;
 mod connection;
 mod flight;
 mod frames;
@@ -14,6 +16,7 @@ mod job;
 mod link;
 mod measures;
 mod opening;
+mod pipeline;
 mod pool;
 mod request;
 mod roster;
@@ -46,8 +49,8 @@ impl DataPath {
         Self { pool: Arc::new(Pool::new(config, settings, closing)) }
     }
 
-    /// Run `statement`. Dropping the future is safe at any time: what was not sent is not sent, what was sent runs to
-    /// its end and its answer is thrown away.
+    /// Run `statement`. Dropping the future is safe at any time: what was not sent is not sent; what was sent is
+    /// cancelled if it only reads and takes long, else it runs to its end and its answer is thrown away.
     pub(crate) async fn run(
         &self,
         session: &Session,

@@ -23,7 +23,7 @@ pub(crate) enum Socket {
 }
 
 /// Where to connect to.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Address {
     Unix(PathBuf),
     Tcp(String, u16),

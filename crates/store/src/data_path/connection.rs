@@ -2,24 +2,29 @@
 //!
 //! Every error ends in an idle session: an implicit transaction ends at its Sync, an explicit one by a rollback.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::future::Future as _;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
+use tokio::time::{Sleep, sleep_until};
 use tokio_postgres::Config;
 
 use super::broken::Broken;
+use super::cancel::{Backend, PATIENCE};
 use super::flight::{Flight, Phase};
 use super::frames::{self, Failure, Frame};
 use super::frontend;
 use super::job::{Job, Mode};
 use super::measures::Measures;
-use super::request::NO_VALUES;
+use super::pipeline::Pipeline;
 use super::startup;
-use super::statements::Statements;
 use super::wire::Wire;
 use crate::{End, Error};
 
+/// SQLSTATE `query_canceled`.
+const CANCELLED: &str = "57014";
 /// The transaction status of an idle session.
 const IDLE: u8 = b'I';
 
@@ -28,21 +33,16 @@ const IDLE: u8 = b'I';
 pub(super) struct Connection {
     wire: Wire,
     flights: VecDeque<Flight>,
-    statements: Statements,
-    /// Our own texts, so that their cache keys are shared: by number of settings, and fixed ones.
-    settings_texts: HashMap<usize, Arc<str>>,
-    own_texts: OwnTexts,
+    pipeline: Pipeline,
     measures: Arc<Measures>,
     /// Of no use for further jobs.
     condemned: Option<Broken>,
-}
-
-#[derive(Debug)]
-struct OwnTexts {
-    begin: Arc<str>,
-    commit: Arc<str>,
-    rollback: Arc<str>,
-    constraints: Arc<str>,
+    backend: Backend,
+    /// A cancel request is on its way to the backend.
+    cancelled: bool,
+    patience: Option<Pin<Box<Sleep>>>,
+    /// Jobs that the cancel request hit by mistake.
+    returned: Vec<Job>,
 }
 
 impl Connection {
@@ -53,20 +53,16 @@ impl Connection {
         measures: Arc<Measures>,
     ) -> Result<Self, Broken> {
         let session = startup::open(config).await?;
-        let own_texts = OwnTexts {
-            begin: "begin".into(),
-            commit: "commit".into(),
-            rollback: "rollback".into(),
-            constraints: "set constraints all immediate".into(),
-        };
         Ok(Self {
             wire: Wire::new(session.socket, session.input),
             flights: VecDeque::new(),
-            statements: Statements::new(statements),
-            settings_texts: HashMap::new(),
-            own_texts,
+            pipeline: Pipeline::new(statements, Arc::clone(&measures)),
             measures,
             condemned: None,
+            backend: session.backend,
+            cancelled: false,
+            patience: None,
+            returned: Vec::new(),
         })
     }
 
@@ -80,6 +76,26 @@ impl Connection {
         self.condemned.clone()
     }
 
+    /// The process to cancel, once its statement has gone on for a while without a caller. At most once.
+    pub(super) fn poll_deserted(&mut self, cx: &mut Context<'_>) -> Poll<Backend> {
+        let Some(flight) = self.flights.front_mut().filter(|_| !self.cancelled) else { return Poll::Pending };
+        let due = flight.sent_at + PATIENCE;
+        let Some(job) = flight.job.as_mut().filter(|it| it.is_cancellable()) else { return Poll::Pending };
+        ready!(job.poll_abandoned(cx));
+        let patience = self.patience.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if patience.deadline() != due {
+            patience.as_mut().reset(due);
+        }
+        ready!(patience.as_mut().poll(cx));
+        self.cancelled = true;
+        Poll::Ready(self.backend.clone())
+    }
+
+    /// Jobs that must be sent again, on another connection.
+    pub(super) fn take_returned(&mut self) -> Vec<Job> {
+        std::mem::take(&mut self.returned)
+    }
+
     /// Say goodbye: [`Self::poll_flush`] sends it.
     pub(super) fn terminate(&mut self) {
         frontend::terminate(&mut self.wire.output);
@@ -88,62 +104,16 @@ impl Connection {
     /// What was not answered: each job, and whether PostgreSQL may have seen it.
     pub(super) fn into_unanswered(self) -> impl Iterator<Item = (Job, bool)> {
         let written = self.wire.written();
-        self.flights.into_iter().filter_map(move |it| it.job.map(|job| (job, it.starts_at < written)))
+        let sent = self.flights.into_iter().filter_map(move |it| Some((it.job?, it.starts_at < written)));
+        sent.chain(self.returned.into_iter().map(|it| (it, false)))
     }
 
-    /// Append `job` to the output: settings, `before`, the statement, one Sync.
+    /// Append `job` to the output.
     pub(super) fn send(&mut self, job: Job) {
         let mut flight = Flight::new(self.wire.appended());
-        self.statements.begin_job();
-        let request = &job.request;
-        let block = matches!(job.mode, Mode::Write(End::Rollback | End::If(_)));
-        if block {
-            let begin = Arc::clone(&self.own_texts.begin);
-            self.step(&mut flight, "", &begin, NO_VALUES);
-            flight.own += 1;
-        }
-        if request.settings > 0 {
-            let text = self.settings_text(request.settings);
-            self.step(&mut flight, "", &text, &request.settings_values);
-            flight.own += 1;
-        }
-        if let Some(before) = &request.before {
-            self.step(&mut flight, &request.role, before, NO_VALUES);
-            flight.own += 1;
-        }
-        self.step(&mut flight, &request.role, &request.text, &request.values);
-        if matches!(job.mode, Mode::Write(End::Rollback)) {
-            let texts = [&self.own_texts.constraints, &self.own_texts.rollback].map(Arc::clone);
-            for text in texts {
-                self.step(&mut flight, "", &text, NO_VALUES);
-            }
-        }
-        frontend::sync(&mut self.wire.output);
+        self.pipeline.append(&job, &mut flight, &mut self.wire.output);
         flight.job = Some(job);
         self.flights.push_back(flight);
-    }
-
-    /// Append one statement, parsed first unless it is known to be prepared.
-    fn step(&mut self, flight: &mut Flight, role: &str, text: &Arc<str>, values: &[u8]) {
-        let it = self.statements.take(role, text);
-        if it.close {
-            frontend::close(it.name, &mut self.wire.output);
-        }
-        if it.parse {
-            frontend::parse(it.name, text, &mut self.wire.output);
-            flight.parsing.push_back(it.ticket);
-            self.measures.parses.increment(1);
-        }
-        frontend::bind(it.name, values, &mut self.wire.output);
-        frontend::execute(&mut self.wire.output);
-    }
-
-    fn settings_text(&mut self, count: usize) -> Arc<str> {
-        let text = self.settings_texts.entry(count).or_insert_with(|| {
-            let call = |idx| format!("pg_catalog.set_config(${},${},true)", 2 * idx + 1, 2 * idx + 2);
-            format!("select {}", (0..count).map(call).collect::<Vec<_>>().join(",")).into()
-        });
-        Arc::clone(text)
     }
 
     /// Hand the output to the socket, as much as it takes now.
@@ -168,7 +138,7 @@ impl Connection {
                 return Err(Broken::Protocol("PostgreSQL answered what was not asked"));
             };
             if let Some(ticket) = flight.take(frame) {
-                self.statements.confirm(ticket);
+                self.pipeline.confirm(ticket);
             }
             if let Some(status) = status
                 && self.ready(status)
@@ -184,7 +154,7 @@ impl Connection {
     fn ready(&mut self, status: u8) -> bool {
         let Some(mut flight) = self.flights.pop_front() else { return false };
         for ticket in flight.parsing.drain(..) {
-            self.statements.doubt(ticket);
+            self.pipeline.doubt(ticket);
         }
         let failure = flight.failure.take();
         let job = flight.job.take();
@@ -214,12 +184,8 @@ impl Connection {
             return self.tidy(flight, status);
         };
         let commit = !job.is_abandoned() && decide(&answer);
-        let texts = &self.own_texts;
-        let text = Arc::clone(if commit { &texts.commit } else { &texts.rollback });
         job.mode = Mode::Write(End::Commit);
-        self.statements.begin_job();
-        self.step(&mut flight, "", &text, NO_VALUES);
-        frontend::sync(&mut self.wire.output);
+        self.pipeline.append_end(commit, &mut flight, &mut self.wire.output);
         flight.phase = Phase::Ending(answer);
         flight.job = Some(job);
         self.flights.push_front(flight);
@@ -231,8 +197,10 @@ impl Connection {
         let again = failure.stale && !job.reparsed;
         if again {
             job.reparsed = true;
-            self.statements.doubt_all();
+            self.pipeline.doubt_all();
             flight.job = Some(job);
+        } else if self.cancelled && failure.error.code == CANCELLED && !job.is_abandoned() && job.repeat() {
+            self.returned.push(job);
         } else {
             // A primary became a standby: this connection can never write again.
             if failure.error.code == "25006" && !job.mode.is_read() {

@@ -1,5 +1,7 @@
 //! One caller's work on its way: what to send, how it ends, and whom to answer.
 
+use std::task::{Context, Poll};
+
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -51,6 +53,16 @@ impl Job {
     /// Whether the caller has gone: there is nobody to answer.
     pub(super) fn is_abandoned(&self) -> bool {
         self.reply.is_closed()
+    }
+
+    /// Wait for the caller to go.
+    pub(super) fn poll_abandoned(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.reply.poll_closed(cx)
+    }
+
+    /// Whether it may be stopped: nothing of it is ever committed, or not before its caller was asked.
+    pub(super) fn is_cancellable(&self) -> bool {
+        matches!(self.mode, Mode::Read | Mode::Write(End::Rollback | End::If(_)))
     }
 
     /// Whether it may be sent again although it was sent before; true at most once.

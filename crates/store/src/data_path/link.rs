@@ -10,6 +10,7 @@ use tokio::sync::mpsc::Receiver;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::broken::Broken;
+use super::cancel::Backend;
 use super::connection::Connection;
 use super::job::Job;
 use super::pool::Pool;
@@ -27,6 +28,8 @@ enum Turn {
     Jobs,
     /// The pool will give no more jobs.
     LastJob,
+    /// The statement at the front has lost its caller and goes on.
+    Deserted(Backend),
     /// Time to look whether the connection is still needed.
     Look,
 }
@@ -58,7 +61,7 @@ pub(super) async fn run(
 
 /// Takes the connection off the roster, even when its task panics.
 struct Listed<'a> {
-    pool: &'a Pool,
+    pool: &'a Arc<Pool>,
     id: u64,
 }
 
@@ -70,7 +73,7 @@ impl Drop for Listed<'_> {
 
 /// Returns why the connection broke, or `None` when it is not needed any more.
 async fn serve(
-    pool: &Pool,
+    pool: &Arc<Pool>,
     id: u64,
     connection: &mut Connection,
     inbox: &mut Receiver<Job>,
@@ -79,8 +82,11 @@ async fn serve(
     let mut closing = pin!(pool.closing().cancelled());
     let mut look = interval((pool.idle_limit() / 4).max(Duration::from_millis(10)));
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut open = true;
+    let (mut open, mut retiring) = (true, false);
     loop {
+        if retiring {
+            jobs.drain(..).for_each(|it| pool.submit_again(it));
+        }
         send(pool, id, connection, &mut jobs);
         if !open && connection.is_idle() {
             return None;
@@ -97,10 +103,16 @@ async fn serve(
             Ok(Turn::Jobs) => {}
             Ok(Turn::LastJob) => open = false,
             Ok(Turn::Look) => pool.retire(id),
+            Ok(Turn::Deserted(backend)) => {
+                retiring = true;
+                pool.remove(id);
+                pool.cancel(backend);
+            }
             Ok(Turn::Input) => match connection.receive() {
                 Err(broken) => return Some(broken),
                 Ok(0) => {}
                 Ok(done) => {
+                    connection.take_returned().into_iter().for_each(|it| pool.submit_again(it));
                     if let Some(broken) = connection.condemned() {
                         return Some(broken);
                     }
@@ -148,6 +160,9 @@ fn poll_turn(
     }
     if let Poll::Ready(Err(broken)) = connection.poll_flush(cx) {
         return Poll::Ready(Err(broken));
+    }
+    if let Poll::Ready(backend) = connection.poll_deserted(cx) {
+        return Poll::Ready(Ok(Turn::Deserted(backend)));
     }
     look.poll_tick(cx).map(|_| Ok(Turn::Look))
 }

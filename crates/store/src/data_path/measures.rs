@@ -20,6 +20,8 @@ pub(super) struct Measures {
     round_trip: Histogram,
     /// Connections that broke.
     pub(super) lost: Counter,
+    /// Statements that were cancelled because their caller had gone.
+    pub(super) cancels: Counter,
     /// Statements that had to be parsed.
     pub(super) parses: Counter,
 }
@@ -35,6 +37,7 @@ impl Measures {
             timeouts: counter!("madbase_pool_timeouts_total", labels()),
             round_trip: histogram!("madbase_pool_round_trip_seconds", labels()),
             lost: counter!("madbase_pool_lost_total", labels()),
+            cancels: counter!("madbase_pool_cancels_total", labels()),
             parses: counter!("madbase_pool_parses_total", labels()),
         }
     }

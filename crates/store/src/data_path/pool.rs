@@ -12,6 +12,7 @@ use tokio_postgres::Config;
 use tokio_util::sync::CancellationToken;
 
 use super::broken::Broken;
+use super::cancel::{Backend, cancel};
 use super::connection::Connection;
 use super::job::Job;
 use super::link;
@@ -128,10 +129,20 @@ impl Pool {
     }
 
     /// Connection `id` takes no more jobs.
-    pub(super) fn remove(&self, id: u64) {
+    pub(super) fn remove(self: &Arc<Self>, id: u64) {
         let mut state = self.state();
         state.roster.remove(id);
+        if !self.closing.is_cancelled() {
+            self.open_more(&mut state);
+        }
         self.tell(&state.roster);
+    }
+
+    /// Cancel what `backend` does, in the background.
+    pub(super) fn cancel(self: &Arc<Self>, backend: Backend) {
+        self.measures.cancels.increment(1);
+        let pool = Arc::clone(self);
+        tokio::spawn(async move { cancel(&backend, &pool.config).await });
     }
 
     /// End connection `id` if it had nothing to do for long.

@@ -188,8 +188,8 @@ impl Roster {
         drop_abandoned(&mut self.writes);
         // While more connections can come, nobody queues up behind another.
         let deep = self.links.len() >= self.most;
-        let share = self.reads.len() / self.links.len().max(1) + 1;
-        let depth = if deep { share.min(DEPTH) } else { 1 };
+        let share = self.reads.len() / self.links.len().max(1);
+        let depth = if deep { share.clamp(SHALLOW, DEPTH) } else { 1 };
         let Some(link) = self.links.get_mut(idx) else { return };
         link.reserved &= !self.writes.is_empty();
         let started = link.in_flight == 0;
@@ -287,3 +287,6 @@ fn write_is_next(writes: &VecDeque<Job>, reads: &VecDeque<Job>, reserved: bool) 
         (Some(write), Some(read)) => reserved || write.waiting_since <= read.waiting_since,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@ use tokio_postgres::Config;
 use tokio_postgres::config::TargetSessionAttrs;
 
 use super::broken::Broken;
+use super::cancel::Backend;
 use super::frames;
 use crate::socket::{self, Address, Socket};
 
@@ -25,6 +26,7 @@ const UNEXPECTED: Broken = Broken::Protocol("PostgreSQL sent an unexpected messa
 pub(super) struct Session {
     pub(super) socket: Socket,
     pub(super) input: BytesMut,
+    pub(super) backend: Backend,
 }
 
 /// Try every address of `config` in turn; the last failure is the one that is told.
@@ -44,11 +46,12 @@ async fn open_at(address: &Address, config: &Config) -> Result<Session, Broken> 
     let mut dialog = Dialog { socket, input: BytesMut::with_capacity(1024), output: BytesMut::new() };
     dialog.greet(config).await?;
     dialog.authenticate(config).await?;
-    let writable = dialog.settle().await?;
+    let (writable, process, secret) = dialog.settle().await?;
     if config.get_target_session_attrs() == TargetSessionAttrs::ReadWrite && !writable {
         return Err(Broken::ReadOnly);
     }
-    Ok(Session { socket: dialog.socket, input: dialog.input })
+    let backend = Backend { address: address.clone(), process, secret };
+    Ok(Session { socket: dialog.socket, input: dialog.input, backend })
 }
 
 struct Dialog {
@@ -109,14 +112,14 @@ impl Dialog {
         Ok(scram.finish(body.data())?)
     }
 
-    /// Until the first `ReadyForQuery`; whether the session can write.
-    async fn settle(&mut self) -> Result<bool, Broken> {
-        let mut writable = true;
+    /// Until the first `ReadyForQuery`; whether the session can write, and the key to cancel by.
+    async fn settle(&mut self) -> Result<(bool, i32, i32), Broken> {
+        let (mut writable, mut process, mut secret) = (true, 0, 0);
         loop {
             match self.next().await? {
-                Message::ReadyForQuery(_) => return Ok(writable),
+                Message::ReadyForQuery(_) => return Ok((writable, process, secret)),
                 Message::ParameterStatus(it) => writable &= !says_read_only(&it)?,
-                Message::BackendKeyData(_) => {}
+                Message::BackendKeyData(it) => (process, secret) = (it.process_id(), it.secret_key()),
                 _ => return Err(UNEXPECTED),
             }
         }

@@ -2,6 +2,7 @@
 
 mod callers;
 mod losses;
+mod measures;
 mod semantics;
 mod statements;
 mod wire;
