@@ -12,18 +12,6 @@ pub enum Verbosity {
     Minimal,
 }
 
-/// What `/` describes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OpenApiMode {
-    /// What the caller's role may use.
-    #[default]
-    FollowPrivileges,
-    /// Everything in the schema.
-    IgnorePrivileges,
-    /// Nothing: 404.
-    Disabled,
-}
-
 /// Settings of the service, the same for all projects.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -33,12 +21,8 @@ pub struct Config {
     pub verbosity: Verbosity,
     /// Whether an aliased embed may still be filtered by its relation's name (with a `Warning`).
     pub legacy_target_names: bool,
-    /// What `/` describes.
-    pub openapi: OpenApiMode,
-    /// A function that answers `/` instead of the OpenAPI document.
+    /// A function that answers `/`; without one, `/` is 404 (PGRST126).
     pub root_function: Option<String>,
-    /// Whether `Server-Timing` is sent.
-    pub server_timing: bool,
     /// Settings made in every transaction: name with a dot, value.
     pub app_settings: Vec<(String, String)>,
     /// The most projects whose catalogs are kept; the least recently used one is dropped first.
@@ -55,9 +39,7 @@ impl Default for Config {
             max_body_bytes: 10 * 1024 * 1024,
             verbosity: Verbosity::Verbose,
             legacy_target_names: true,
-            openapi: OpenApiMode::FollowPrivileges,
             root_function: None,
-            server_timing: false,
             app_settings: Vec::new(),
             max_catalogs: 100,
             reload_quiet: Duration::from_millis(100),

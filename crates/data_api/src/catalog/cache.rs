@@ -2,7 +2,7 @@
 //!
 //! A listener per project hears `NOTIFY pgrst, 'reload schema'`; requests go on with the old catalog meanwhile.
 
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, RwLock, Weak};
 
 use common::{Project, ProjectRef};
 use moka::future::Cache;
@@ -125,12 +125,7 @@ impl Catalogs {
         Abort(task.abort_handle())
     }
 
-    async fn reload_when_told(
-        &self,
-        project: &Project,
-        slot: &std::sync::Weak<Slot>,
-        mut notifications: Notifications,
-    ) {
+    async fn reload_when_told(&self, project: &Project, slot: &Weak<Slot>, mut notifications: Notifications) {
         while let Some(notification) = notifications.next().await {
             match notification {
                 Notification::Message(text) if text != "reload schema" && !text.is_empty() => continue,
@@ -142,6 +137,16 @@ impl Catalogs {
             if let Ok(catalog) = loaded {
                 slot.set(catalog);
             }
+        }
+        self.forget(project, slot).await;
+    }
+
+    /// The project's connections were closed, for it was idle: nobody would tell of changes any more, so the next
+    /// request loads anew.
+    async fn forget(&self, project: &Project, slot: &Weak<Slot>) {
+        let current = self.slots.get(&project.reference).await;
+        if current.is_some_and(|it| std::ptr::eq(Arc::as_ptr(&it), slot.as_ptr())) {
+            self.slots.invalidate(&project.reference).await;
         }
     }
 }

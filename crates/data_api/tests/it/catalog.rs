@@ -26,6 +26,46 @@ fn a_new_table_appears_after_notify() {
 }
 
 #[test]
+fn changes_made_while_the_listener_was_away_are_seen() {
+    testkit::run(async {
+        let api = Api::new("idle", "commit").await;
+        let ask = || api.ask(api.test.caller("service_role"), "GET /later?select=id", "");
+        assert!(ask().await.starts_with("404"));
+        let owner = api.test.owner().await;
+        let end = "select pg_terminate_backend(pid) from pg_stat_activity
+            where datname = current_database() and usename like 'authenticator%'";
+        api.test.admin().await.batch_execute(end).await.unwrap();
+        owner.batch_execute("create table later (id int)").await.unwrap();
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(15);
+        while !ask().await.starts_with("200") {
+            assert!(tokio::time::Instant::now() < deadline, "the new table was never seen");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+}
+
+// REQ H7: an idle project has no connections; its catalog must not outlive the listener.
+#[test]
+fn a_catalog_ends_with_the_connections_of_an_idle_project() {
+    testkit::run(async {
+        let api = Api::idling("idle", Duration::from_millis(300)).await;
+        let ask = || api.ask(api.test.caller("service_role"), "GET /later?select=id", "");
+        assert!(ask().await.starts_with("404"));
+        let admin = api.test.admin().await;
+        let count = "select count(*) from pg_stat_activity
+            where datname = current_database() and usename like 'authenticator%'";
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+        while admin.query_one(count, &[]).await.unwrap().get::<_, i64>(0) > 0 {
+            assert!(tokio::time::Instant::now() < deadline, "the connections stay");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        api.test.owner().await.batch_execute("create table later (id int)").await.unwrap();
+        let answer = ask().await;
+        assert!(answer.starts_with("200"), "{answer}");
+    });
+}
+
+#[test]
 fn many_first_requests_load_the_catalog_and_all_succeed() {
     testkit::run(async {
         let api = Api::new("herd", "commit").await;

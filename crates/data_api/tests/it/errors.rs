@@ -43,7 +43,7 @@ fn syntax_errors_point_at_the_place() {
     assert_snapshot!(ask("GET /people?select=name,(", ""), @r#"
     400
 
-    {"code":"PGRST100","details":"unexpected '(' expecting \"...\", field name (* or [a..z0..9_$]), \",\" or end of input","hint":null,"message":"\"failed to parse select parameter (name,()\" (line 1, column 6)"}
+    {"code":"PGRST100","details":"unexpected \"(\" expecting \"...\" or field name (* or [a..z0..9_$])","hint":null,"message":"\"failed to parse select parameter (name,()\" (line 1, column 6)"}
     "#);
     assert_snapshot!(ask("GET /people?order=id.asc.nullslasttt", ""), @r#"
     400

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -10,6 +11,7 @@ use data_api::{Config, DataApi};
 use http::Request;
 use http_body_util::BodyExt as _;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use store::{Databases, PoolSettings};
 use testkit::TestProject;
 use tokio::sync::OnceCell;
 use tower::ServiceExt as _;
@@ -44,12 +46,18 @@ impl Api {
             db_aggregates_enabled: true,
             ..RestSettings::default()
         };
-        Self::with(name, settings, Config::default()).await
+        Self::of(testkit::project(name).await, settings, Config::default()).await
     }
 
-    /// A seeded project with other settings.
-    pub(crate) async fn with(name: &str, settings: RestSettings, config: Config) -> Self {
-        let test = testkit::project(name).await;
+    /// A seeded project whose connections are closed after `idle`.
+    pub(crate) async fn idling(name: &str, idle: Duration) -> Self {
+        let mut test = testkit::project(name).await;
+        let pools = PoolSettings { idle_timeout: idle, ..PoolSettings::default() };
+        test.databases = Databases::new(test.databases.server().clone(), pools);
+        Self::of(test, RestSettings::default(), Config::default()).await
+    }
+
+    async fn of(test: TestProject, settings: RestSettings, config: Config) -> Self {
         test.owner().await.batch_execute(SEED).await.unwrap();
         let project = Arc::new(Project { rest: settings, ..(*test.project).clone() });
         let router = data_api::router(DataApi::new(config, test.databases.clone()));
