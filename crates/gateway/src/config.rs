@@ -13,9 +13,12 @@ pub struct Config {
     pub base_domain: Option<String>,
     /// The public address of the default project (`https://api.example.com`), wherever a request seems to come from.
     ///
-    /// Without it the address is taken from the request's `Host`. Set it on a public server: links in mails start with
-    /// it, and whoever asks for a mail chooses the `Host` header.
+    /// Without it the address is taken from the request's `Host`, as long as that is a loopback or private address,
+    /// under `localhost` or the base domain, or passed on by a trusted proxy: links in mails start with it, and whoever
+    /// asks for a mail chooses the `Host` header. A server with a name of its own sets it.
     pub public_url: Option<String>,
+    /// The address for links when the request's `Host` cannot be believed: how this machine reaches the gateway.
+    pub local_url: String,
     /// Whether a request needs an API key; without one the caller is the project's anonymous role.
     pub require_api_key: bool,
     /// Peers whose `X-Forwarded-*` headers are believed.
@@ -58,6 +61,7 @@ impl Default for Config {
         Self {
             base_domain: None,
             public_url: None,
+            local_url: "http://localhost:8000".into(),
             require_api_key: true,
             trusted_proxies: Vec::new(),
             cors_origins: Vec::new(),

@@ -22,6 +22,8 @@ pub(crate) struct Origin {
     pub(crate) host: String,
     /// Whether the client came by TLS.
     pub(crate) encrypted: bool,
+    /// Whether a trusted proxy passed the host on.
+    pub(crate) vouched: bool,
 }
 
 impl Origin {
@@ -31,14 +33,14 @@ impl Origin {
         let host = uri.authority().map(|it| it.as_str()).or_else(|| text(headers, &header::HOST));
         let host = host.map(without_userinfo).filter(|it| is_host(it)).unwrap_or_default();
         if !believed {
-            return Self { client: peer, host: host.to_owned(), encrypted: false };
+            return Self { client: peer, host: host.to_owned(), encrypted: false, vouched: false };
         }
         let encrypted = first(headers, &FORWARDED_PROTO).is_some_and(|it| it.eq_ignore_ascii_case("https"));
         let host = match first(headers, &FORWARDED_HOST).filter(|it| is_host(it)) {
             Some(forwarded) => with_port(forwarded, first(headers, &FORWARDED_PORT), encrypted),
             None => host.to_owned(),
         };
-        Self { client: peer.map(|it| client(it, headers, trusted)), host, encrypted }
+        Self { client: peer.map(|it| client(it, headers, trusted)), host, encrypted, vouched: true }
     }
 
     /// The public address, or `fallback` when the request named no usable host.

@@ -1,5 +1,7 @@
 //! From the host that a request names to the project that it means. Pure.
 
+use std::net::IpAddr;
+
 use common::ProjectRef;
 
 /// What a host says about the project.
@@ -23,6 +25,21 @@ pub(crate) fn named(host: &str, base_domain: Option<&str>) -> Named {
     match base_domain.and_then(under).or_else(|| under("localhost")) {
         Some(label) => label.parse().map_or(Named::Nobody, Named::Project),
         None => Named::Default,
+    }
+}
+
+/// Whether a link to `host` leads back to us, whoever wrote the `Host` header: loopback and private addresses, `localhost`,
+/// the base domain, and what is under them. Anybody can send any other name, and would get links to it mailed.
+pub(crate) fn is_ours(host: &str, base_domain: Option<&str>) -> bool {
+    let name = name_of(host);
+    let within = |domain: &str| {
+        strip_suffix_ignoring_case(name, domain).is_some_and(|it| it.is_empty() || it.ends_with('.'))
+    };
+    let address = name.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(name).parse();
+    match address.map(|it: IpAddr| it.to_canonical()) {
+        Ok(IpAddr::V4(it)) => it.is_loopback() || it.is_private() || it.is_link_local(),
+        Ok(IpAddr::V6(it)) => it.is_loopback() || it.is_unique_local() || it.is_unicast_link_local(),
+        Err(_) => within("localhost") || base_domain.is_some_and(within),
     }
 }
 
@@ -53,6 +70,35 @@ mod tests {
             Named::Project(reference) => reference.into(),
             Named::Nobody => "(nobody)".into(),
         }
+    }
+
+    #[test]
+    fn links_lead_to_us_or_nowhere() {
+        let ours = |it| is_ours(it, Some("example.com"));
+        for host in [
+            "localhost:8000",
+            "a.localhost",
+            "example.com",
+            "board.Example.com:443",
+            "127.0.0.1:8000",
+            "[::1]:1",
+            "10.1.2.3",
+            "[fd00::1]",
+        ] {
+            assert!(ours(host), "{host}");
+        }
+        for host in [
+            "evil.com",
+            "notexample.com",
+            "example.com.evil.com",
+            "localhost.evil.com",
+            "203.0.113.1",
+            "[2001:db8::1]",
+            "",
+        ] {
+            assert!(!ours(host), "{host}");
+        }
+        assert!(!is_ours("example.com", None));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use tower::ServiceExt as _;
 
 use crate::admission::{Admitted, Door};
-use crate::config::ServiceLimits;
+use crate::config::{Config, ServiceLimits};
 use crate::credentials::{self, Credentials};
 use crate::events::{self, Answered, Event};
 use crate::forwarded::Origin;
@@ -25,8 +25,6 @@ use crate::serve::Peer;
 use crate::state::Inner;
 use crate::{Error, Gateway, body_limit, compress, cors, operations, request_id, security};
 
-/// The address of the API when a request names no host and the operator set none.
-const FALLBACK_URL: &str = "http://localhost:8000";
 /// Auth's clients name by it the shape of errors that they understand.
 const API_VERSION: HeaderName = HeaderName::from_static("x-supabase-api-version");
 
@@ -198,7 +196,7 @@ fn introduce(
 ) {
     let url = match &gateway.config.public_url {
         Some(url) if project.reference.is_default() => url.trim_end_matches('/').to_owned(),
-        Some(_) | None => visit.origin.url(FALLBACK_URL),
+        Some(_) | None => own_url(&gateway.config, &visit.origin),
     };
     if let Some(authorization) = admitted.authorization {
         request.headers_mut().insert(header::AUTHORIZATION, authorization);
@@ -211,6 +209,14 @@ fn introduce(
     if let Some(address) = visit.origin.client {
         extensions.insert(ClientAddress(address));
     }
+}
+
+/// The address for links: the request's own host when that can be ours, else the one that surely is.
+fn own_url(config: &Config, origin: &Origin) -> String {
+    if origin.vouched || host::is_ours(&origin.host, config.base_domain.as_deref()) {
+        return origin.url(&config.local_url);
+    }
+    config.local_url.clone()
 }
 
 /// The URI as the service sees it: path without the prefix, query without the key.

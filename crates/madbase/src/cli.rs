@@ -45,7 +45,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct DataDir {
     /// Where everything is kept [default: /var/lib/madbase as root, else ./.madbase].
-    #[arg(long, env = "MADBASE_DATA_DIR", value_name = "DIR")]
+    #[arg(long, env = "MADBASE_DATA_DIR", value_name = "DIR", global = true)]
     pub(crate) data_dir: Option<PathBuf>,
 }
 
@@ -71,7 +71,8 @@ pub(crate) struct Start {
     /// Projects answer at {ref}.DOMAIN.
     #[arg(long, env = "MADBASE_BASE_DOMAIN", default_value = "localhost", value_name = "DOMAIN")]
     pub(crate) base_domain: String,
-    /// The default project's address as the world sees it, for links in mails [default: taken from each request].
+    /// The default project's address as the world sees it, for links in mails [default: the request's host when it is
+    /// local, private or under the base domain].
     #[arg(long, env = "MADBASE_PUBLIC_URL", value_name = "URL")]
     pub(crate) public_url: Option<String>,
     /// Networks whose X-Forwarded-* headers are believed, separated by commas.
@@ -88,7 +89,7 @@ pub(crate) struct Control {
     #[command(flatten)]
     pub(crate) data: DataDir,
     /// The control plane's address [default: that of the server on --data-dir].
-    #[arg(long, env = "MADBASE_CONTROL_URL", value_name = "URL")]
+    #[arg(long, env = "MADBASE_CONTROL_URL", value_name = "URL", global = true)]
     pub(crate) control_url: Option<String>,
 }
 

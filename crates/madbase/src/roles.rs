@@ -71,6 +71,7 @@ pub(crate) async fn all(installation: Installation, render: Render) -> Result<Pa
     let services = gateway::Services { auth: auth::router(auth), data_api: data_api::router(data_api) };
     let config = gateway::Config {
         base_domain: Some(installation.base_domain),
+        local_url: format!("http://localhost:{}", installation.public_port),
         public_url: installation.public_url,
         trusted_proxies: installation.trusted_proxies,
         ..gateway::Config::default()

@@ -223,6 +223,21 @@ async fn trusted_proxies_name_the_client_and_the_public_address() {
 }
 
 #[tokio::test]
+async fn a_foreign_host_header_is_in_no_link() {
+    let world = World::new().await;
+    for (host, url) in [
+        ("evil.example", "http://localhost:8000"),
+        ("203.0.113.7", "http://localhost:8000"),
+        ("192.168.1.5:8000", "http://192.168.1.5:8000"),
+        ("localhost:9", "http://localhost:9"),
+    ] {
+        let seen: Value =
+            world.get("/auth/v1/x").header("host", host).send().await.unwrap().json().await.unwrap();
+        assert_eq!(seen["url"], url, "{host}");
+    }
+}
+
+#[tokio::test]
 async fn the_operator_s_address_beats_the_host_header() {
     let config = Config { public_url: Some("https://api.example.com/".into()), ..Config::default() };
     let world = World::with(config, ServeSettings::default()).await;
