@@ -5,7 +5,7 @@
 //!   Sync: one network round trip, one implicit transaction. Own client on `postgres-protocol`.
 //! - [`Database::services`]: pooled `tokio-postgres` connections for everything off the data path.
 //! - [`Server`]: where PostgreSQL is, and how to connect to a database of it as somebody.
-//! - [`migrate`]: a crate's migrations, under an advisory lock.
+//! - [`migrate()`]: a crate's migrations, under an advisory lock.
 
 #![forbid(unsafe_code)]
 
