@@ -19,4 +19,4 @@ pub use project::{
     ApiKeys, Directory, DirectoryError, Finding, Login, Logins, Project, ProjectId, ProjectRef,
     ProjectRefError, UserId,
 };
-pub use settings::{AuthSettings, RestSettings, SmtpSettings};
+pub use settings::{AuthSettings, OpenApiMode, RestSettings, SmtpSettings, Verbosity};

@@ -3,6 +3,8 @@
 //! A missing field takes its default, so that old rows stay readable; an unknown field is refused, so that a typing
 //! mistake is not silently ignored.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// Settings of a project's data API, under PostgREST's own names.
@@ -25,21 +27,98 @@ pub struct RestSettings {
     pub db_plan_enabled: bool,
     /// How a transaction ends: `commit`, `commit-allow-override`, `rollback`, `rollback-allow-override`.
     pub db_tx_end: String,
+    /// Settings of a called function that hold for the whole transaction, not only inside of it.
+    pub db_hoisted_tx_settings: Vec<String>,
+    /// A function that answers `/` instead of the OpenAPI description: `schema.function`.
+    pub db_root_spec: Option<String>,
+    /// Whether `pgrst.*` settings of the login role are read (`alter role … set pgrst.db_schemas = …`).
+    pub db_config: bool,
+    /// A function called before the `pgrst.*` settings are read, to make some by `set_config`: `schema.function`.
+    pub db_pre_config: Option<String>,
+    /// What the OpenAPI description at `/` shows.
+    pub openapi_mode: OpenApiMode,
+    /// Whether the OpenAPI description says that a JWT is expected.
+    pub openapi_security_active: bool,
+    /// The public address of this API, for the OpenAPI description.
+    pub openapi_server_proxy_uri: Option<String>,
+    /// How much of an error a client may read.
+    pub client_error_verbosity: Verbosity,
+    /// Whether an aliased embed may still be filtered by its relation's name (with a `Warning`).
+    pub url_use_legacy_target_names: bool,
+    /// Settings made in every transaction: name with a dot → value.
+    pub app_settings: BTreeMap<String, String>,
+    /// The audience that a token's `aud` must hold, if it has one; `None` accepts any.
+    pub jwt_aud: Option<String>,
+    /// Where in the claims the role is: a path such as `$.role`, `$.realm.roles[0]` or the older `.role`.
+    pub jwt_role_claim_key: String,
+    /// How many verified tokens are remembered; 0 verifies every time.
+    pub jwt_cache_max_entries: u64,
+    /// Whether `Server-Timing` tells how long each stage took.
+    pub server_timing_enabled: bool,
+    /// The request header that is sent back, for tracing.
+    pub server_trace_header: Option<String>,
+    /// Origins that browsers may call from; empty means any.
+    pub server_cors_allowed_origins: Vec<String>,
 }
 
 impl Default for RestSettings {
     fn default() -> Self {
+        let words = |words: &[&str]| words.iter().map(|it| (*it).to_owned()).collect();
         Self {
-            db_schemas: vec!["public".into(), "graphql_public".into()],
-            db_extra_search_path: vec!["public".into(), "extensions".into()],
+            db_schemas: words(&["public", "graphql_public"]),
+            db_extra_search_path: words(&["public", "extensions"]),
             db_max_rows: Some(1000),
             db_anon_role: Some("anon".into()),
             db_pre_request: None,
             db_aggregates_enabled: false,
             db_plan_enabled: false,
             db_tx_end: "commit".into(),
+            db_hoisted_tx_settings: words(&[
+                "statement_timeout",
+                "plan_filter.statement_cost_limit",
+                "default_transaction_isolation",
+            ]),
+            db_root_spec: None,
+            db_config: true,
+            db_pre_config: None,
+            openapi_mode: OpenApiMode::FollowPrivileges,
+            openapi_security_active: false,
+            openapi_server_proxy_uri: None,
+            client_error_verbosity: Verbosity::Verbose,
+            url_use_legacy_target_names: true,
+            app_settings: BTreeMap::new(),
+            jwt_aud: None,
+            jwt_role_claim_key: "$.role".into(),
+            jwt_cache_max_entries: 1000,
+            server_timing_enabled: false,
+            server_trace_header: None,
+            server_cors_allowed_origins: Vec::new(),
         }
     }
+}
+
+/// What the OpenAPI description at `/` shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OpenApiMode {
+    /// What the caller's role may use.
+    #[default]
+    FollowPrivileges,
+    /// Everything in the schema.
+    IgnorePrivileges,
+    /// Nothing: `/` is 404 (PGRST126).
+    Disabled,
+}
+
+/// How much of an error a client may read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verbosity {
+    /// `code`, `message`, `details` and `hint`.
+    #[default]
+    Verbose,
+    /// `code` and `message` only.
+    Minimal,
 }
 
 /// Settings of a project's auth service.

@@ -7,11 +7,9 @@ mod catalog;
 mod raised;
 mod request;
 
-use common::ErrorKind;
+use common::{ErrorKind, Verbosity};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::{Value, json};
-
-use crate::config::Verbosity;
 
 pub(crate) use catalog::{CatalogError, cannot_choose};
 pub(crate) use raised::Raised;

@@ -18,6 +18,6 @@ mod routes;
 mod run;
 mod sql;
 
-pub use config::{Config, Verbosity};
+pub use config::Config;
 pub use error::Error;
 pub use routes::{DataApi, router};

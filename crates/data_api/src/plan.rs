@@ -17,7 +17,6 @@ use std::borrow::Cow;
 
 use common::RestSettings;
 
-use crate::Config;
 use crate::catalog::{Catalog, Expression, Handler, Name, Relationship, Table};
 use crate::error::RequestError;
 use crate::request::filter::Operation;
@@ -37,8 +36,6 @@ pub(crate) struct Context<'a> {
     pub(crate) catalog: &'a Catalog,
     /// The project's settings.
     pub(crate) settings: &'a RestSettings,
-    /// The service's settings.
-    pub(crate) config: &'a Config,
     /// What is wanted.
     pub(crate) request: &'a Request<'a>,
 }

@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
+use common::Verbosity;
 use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, CONTENT_TYPE,
     LOCATION, VARY,
@@ -11,7 +12,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
 
 use crate::catalog::{Function, Table};
-use crate::config::Verbosity;
 use crate::error::{Error, RequestError};
 use crate::request::prefer::{Count, Preferences, Resolution, Return};
 use crate::request::{Action, MediaType, Parameters, Range, Request, encode};

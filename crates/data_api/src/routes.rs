@@ -89,7 +89,7 @@ async fn answer(
     Extension(caller): Extension<Caller>,
     request: HttpRequest,
 ) -> Response {
-    let verbosity = api.config.verbosity;
+    let verbosity = project.rest.client_error_verbosity;
     match pipeline(&api, &project, &caller, request).await {
         Ok(response) => response,
         Err(error) => {
@@ -110,7 +110,7 @@ async fn pipeline(
     let catalog = api.catalogs.of(project).await?;
     let (parts, body) = request.into_parts();
     let mut target = Target::parse(parts.uri.path())?;
-    if let (Target::Root, Some(function)) = (&target, &api.config.root_function) {
+    if let (Target::Root, Some(function)) = (&target, &project.rest.db_root_spec) {
         target = Target::Function(function.clone());
     }
     let exchange = Exchange { api, project, caller, catalog: &catalog, parts: &parts };
@@ -168,7 +168,7 @@ impl<'a> Exchange<'a> {
     }
 
     fn context<'r>(&'r self, request: &'r Request<'r>) -> Context<'r> {
-        Context { catalog: self.catalog, settings: &self.project.rest, config: &self.api.config, request }
+        Context { catalog: self.catalog, settings: &self.project.rest, request }
     }
 
     /// The settings of the transaction.
@@ -182,7 +182,6 @@ impl<'a> Exchange<'a> {
                 schema: request.schema,
                 timezone: request.preferences.timezone.as_deref(),
                 settings: &self.project.rest,
-                app_settings: &self.api.config.app_settings,
                 function_settings,
             },
         )
@@ -206,7 +205,13 @@ impl<'a> Exchange<'a> {
         }
         self.guess(&request, &shaped, runner, &mut outcome).await?;
         let from = (name, &parameters);
-        let response = response::read(&request, from, &shaped.media, &outcome, self.api.config.verbosity)?;
+        let response = response::read(
+            &request,
+            from,
+            &shaped.media,
+            &outcome,
+            self.project.rest.client_error_verbosity,
+        )?;
         Ok(self.warned(response, &shaped))
     }
 
@@ -275,7 +280,7 @@ impl<'a> Exchange<'a> {
         if let MediaType::Plan(_) = media {
             return Ok(response::plan(&request, media, &outcome));
         }
-        let verbosity = self.api.config.verbosity;
+        let verbosity = self.project.rest.client_error_verbosity;
         let response = response::call(&request, plan.function, media, &outcome, verbosity)?;
         Ok(self.warned(response, &plan.shaped))
     }

@@ -64,7 +64,7 @@ fn find<'p, 'a>(
     plan: &'p mut ReadPlan<'a>,
     path: &[Cow<'_, str>],
 ) -> Result<&'p mut ReadPlan<'a>, RequestError> {
-    let by_name = context.config.legacy_target_names;
+    let by_name = context.settings.url_use_legacy_target_names;
     let mut level = plan;
     for name in path {
         let aliases = level.embeds.iter().find(|it| it.name == name && it.alias.is_some());

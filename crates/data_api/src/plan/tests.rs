@@ -5,17 +5,16 @@ use common::RestSettings;
 use http::{HeaderMap, Method};
 
 use super::{Context, read};
-use crate::Config;
 use crate::catalog::sample;
 use crate::request::{Action, Head, Parameters, Request};
 
 /// `ok`, or the code of the error of a read.
-fn check(name: &str, query: &str, config: &Config) -> String {
-    let (catalog, settings, headers) = (sample::catalog(), RestSettings::default(), HeaderMap::new());
+fn check(name: &str, query: &str, settings: &RestSettings) -> String {
+    let (catalog, headers) = (sample::catalog(), HeaderMap::new());
     let parameters = Parameters::decode(query);
-    let head = Head { method: &Method::GET, headers: &headers, settings: &settings };
+    let head = Head { method: &Method::GET, headers: &headers, settings };
     let request = Request::parse(head, Action::Read, &parameters, Bytes::new()).unwrap();
-    let context = Context { catalog: &catalog, settings: &settings, config, request: &request };
+    let context = Context { catalog: &catalog, settings, request: &request };
     let planned = read(context, name);
     planned.map_or_else(|error| error.code().to_owned(), |_| "ok".to_owned())
 }
@@ -38,14 +37,14 @@ fn relationships_are_found_by_table_column_constraint_and_junction() {
         ("teams", "select=...people(name)&order=people(name)", "PGRST118"),
     ];
     for (table, query, expected) in cases {
-        assert_eq!(check(table, query, &Config::default()), expected, "{table}?{query}");
+        assert_eq!(check(table, query, &RestSettings::default()), expected, "{table}?{query}");
     }
 }
 
 #[test]
 fn aliased_embeds_are_addressed_by_their_alias() {
-    let strict = Config { legacy_target_names: false, ..Config::default() };
+    let strict = RestSettings { url_use_legacy_target_names: false, ..RestSettings::default() };
     assert_eq!(check("people", "select=t:teams(id)&t.id=eq.1", &strict), "ok");
     assert_eq!(check("people", "select=t:teams(id)&teams.id=eq.1", &strict), "PGRST108");
-    assert_eq!(check("people", "select=t:teams(id)&teams.id=eq.1", &Config::default()), "ok");
+    assert_eq!(check("people", "select=t:teams(id)&teams.id=eq.1", &RestSettings::default()), "ok");
 }

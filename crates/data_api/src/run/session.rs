@@ -24,8 +24,6 @@ pub(crate) struct Head<'a> {
     pub(crate) timezone: Option<&'a str>,
     /// The project's settings.
     pub(crate) settings: &'a RestSettings,
-    /// Settings of the service for every transaction.
-    pub(crate) app_settings: &'a [(String, String)],
     /// Settings of the function that is called: `name=value`.
     pub(crate) function_settings: &'a [String],
 }
@@ -49,7 +47,7 @@ pub(crate) fn session(caller: &Caller, head: Head<'_>) -> Session {
             settings.push((name.to_owned().into(), value.to_owned()));
         }
     }
-    for (name, value) in head.app_settings {
+    for (name, value) in &head.settings.app_settings {
         settings.push((name.clone().into(), value.clone()));
     }
     Session { settings, before: head.settings.db_pre_request.as_deref().map(call_of) }

@@ -5,7 +5,6 @@ use common::RestSettings;
 use http::{HeaderMap, HeaderName, Method};
 use insta::assert_snapshot;
 
-use crate::Config;
 use crate::catalog::sample;
 use crate::plan::{self, Context};
 use crate::request::{Action, Head, Parameters, Request};
@@ -13,8 +12,7 @@ use crate::request::{Action, Head, Parameters, Request};
 /// The statement of a request: `METHOD name?query`, header lines, body. Errors by their code.
 fn check(head: &str, body: &str) -> String {
     let catalog = sample::catalog();
-    let (config, settings) =
-        (Config::default(), RestSettings { db_max_rows: None, ..RestSettings::default() });
+    let settings = RestSettings { db_max_rows: None, ..RestSettings::default() };
     let mut lines = head.lines().map(str::trim);
     let (method, target) = lines.next().unwrap().split_once(' ').unwrap();
     let (name, query) = target.split_once('?').unwrap_or((target, ""));
@@ -37,7 +35,7 @@ fn check(head: &str, body: &str) -> String {
     let head = Head { method: &method, headers: &headers, settings: &settings };
     let body = Bytes::copy_from_slice(body.as_bytes());
     let request = Request::parse(head, action, &parameters, body).unwrap();
-    let context = Context { catalog: &catalog, settings: &settings, config: &config, request: &request };
+    let context = Context { catalog: &catalog, settings: &settings, request: &request };
     let count = request.preferences.count;
     let statement = match (action, function) {
         (Action::Read, _) => plan::read(context, name).map(|it| super::read(&it, count, None)),
