@@ -167,3 +167,27 @@ fn documented_errors_have_their_tests() {
     }
     assert!(rows >= 15, "docs/reference/errors.md lost its tests: {rows} rows left");
 }
+
+/// Every variable that the binary or the script reads has its row in the table of settings.
+#[test]
+fn every_variable_is_documented() {
+    let page = fs::read_to_string(root().join("docs/reference/settings.md")).unwrap();
+    let mut sources = Vec::new();
+    files(&root().join("crates/madbase/src"), "rs", &mut sources);
+    sources.push(root().join("madbase"));
+    let mut variables = BTreeMap::new();
+    for path in sources {
+        let text = fs::read_to_string(&path).unwrap();
+        for (start, _) in text.match_indices("MADBASE_") {
+            let name: String =
+                text[start..].chars().take_while(|it| it.is_ascii_uppercase() || *it == '_').collect();
+            variables.insert(name.trim_end_matches('_').to_owned(), path.clone());
+        }
+    }
+    // Set by `madbase test` for the tests that it runs; nobody else sets it.
+    variables.retain(|name, _| name != "MADBASE" && name != "MADBASE_TEST_DATABASE_URL");
+    assert!(variables.len() > 8, "the walk found too few variables: {variables:?}");
+    for (name, path) in variables {
+        assert!(page.contains(&format!("`{name}`")), "{name} of {} is not documented", path.display());
+    }
+}
