@@ -22,6 +22,7 @@ pub(crate) use links::{Link, Relationship};
 pub(crate) use table::{Column, Table};
 
 use crate::error::CatalogError;
+use crate::prepared::Reads;
 use crate::request::MediaType;
 
 /// A schema-qualified name.
@@ -73,6 +74,8 @@ pub(crate) struct Catalog {
     representations: HashMap<String, HashMap<String, Expression>>,
     /// By relation (`None`: any), then media type.
     handlers: HashMap<Option<Name>, HashMap<MediaType, Handler>>,
+    /// What was planned with it.
+    pub(crate) reads: Reads,
 }
 
 /// With more tables than this in a schema, nothing similar is searched: it would cost more than it helps.
@@ -98,6 +101,11 @@ impl Catalog {
         self.schemas.get(schema)?.tables.get(name)
     }
 
+    /// All relations of `schema`.
+    pub(crate) fn tables(&self, schema: &str) -> impl Iterator<Item = &Table> {
+        self.schemas.get(schema).into_iter().flat_map(|it| it.tables.values())
+    }
+
     fn similar_table(&self, schema: &str, name: &str) -> Option<&str> {
         let tables = &self.schemas.get(schema)?.tables;
         if tables.len() >= MAX_TABLES_FOR_HINTS {
@@ -109,6 +117,11 @@ impl Catalog {
     /// The functions called `name`, those with the fewest parameters first.
     pub(crate) fn functions(&self, schema: &str, name: &str) -> &[Function] {
         self.schemas.get(schema).and_then(|it| it.functions.get(name)).map_or(&[], Vec::as_slice)
+    }
+
+    /// All functions of `schema`, those of one name together and in the order of [`Catalog::functions`].
+    pub(crate) fn overloads(&self, schema: &str) -> impl Iterator<Item = &[Function]> {
+        self.schemas.get(schema).into_iter().flat_map(|it| it.functions.values().map(Vec::as_slice))
     }
 
     /// A function name like `name`.

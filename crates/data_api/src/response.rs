@@ -271,6 +271,13 @@ pub(crate) fn plan(request: &Request<'_>, media: &MediaType, outcome: &Outcome) 
     draft.send()
 }
 
+/// The description of a schema.
+pub(crate) fn description(request: &Request<'_>, text: String) -> Response {
+    let mut draft = Draft::new(StatusCode::OK);
+    draft.body(request, &MediaType::OpenApi, text.into()).header(VARY, "Accept, Prefer, Range");
+    draft.send()
+}
+
 /// What may be done.
 pub(crate) fn options(allowed: String) -> Response {
     let mut draft = Draft::new(StatusCode::OK);

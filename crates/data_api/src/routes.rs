@@ -7,8 +7,9 @@ use axum::body::Body;
 use axum::extract::{Extension, Request as HttpRequest, State};
 use axum::response::Response;
 use bytes::Bytes;
-use common::{Caller, Project};
+use common::{Caller, OpenApiMode, Project, RestSettings};
 use http::Method;
+use http::header::HOST;
 use http::request::Parts;
 use store::Databases;
 
@@ -19,7 +20,7 @@ use crate::plan::{self, Context, Shaped};
 use crate::request::prefer::Count;
 use crate::request::{self, Action, MediaType, Parameters, Request};
 use crate::run::{self, Check, Outcome, Runner};
-use crate::{Config, response, sql};
+use crate::{Config, openapi, response, sql};
 
 /// Handles of the service. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -61,6 +62,18 @@ impl Target {
             (Some(name), None, _) => Ok(Self::Relation(decode(name))),
             (Some("rpc"), Some(name), None) if !name.is_empty() => Ok(Self::Function(decode(name))),
             _ => Err(RequestError::Path),
+        }
+    }
+
+    /// With `/` being what the settings say.
+    fn resolve(self, settings: &RestSettings) -> Result<Self, RequestError> {
+        match (self, settings.openapi_mode, &settings.db_root_spec) {
+            (Self::Root, OpenApiMode::Disabled, _) => Err(RequestError::RootDisabled),
+            (Self::Root, _, Some(function)) => {
+                let name = function.rsplit_once('.').map_or(function.as_str(), |(_schema, name)| name);
+                Ok(Self::Function(name.to_owned()))
+            }
+            (target, ..) => Ok(target),
         }
     }
 
@@ -109,14 +122,11 @@ async fn pipeline(
 ) -> Result<Response, Error> {
     let catalog = api.catalogs.of(project).await?;
     let (parts, body) = request.into_parts();
-    let mut target = Target::parse(parts.uri.path())?;
-    if let (Target::Root, Some(function)) = (&target, &project.rest.db_root_spec) {
-        target = Target::Function(function.clone());
-    }
+    let target = Target::parse(parts.uri.path())?.resolve(&project.rest)?;
     let exchange = Exchange { api, project, caller, catalog: &catalog, parts: &parts };
     match (target.action(&parts.method)?, &target) {
         (None, target) => exchange.options(target),
-        (Some(_), Target::Root) => Err(RequestError::RootDisabled.into()),
+        (Some(action), Target::Root) => exchange.describe(action).await,
         (Some(action @ Action::Read), Target::Relation(name)) => exchange.read(action, name).await,
         (Some(action), Target::Relation(name)) => {
             exchange.write(action, name, api.body(action, body).await?).await
@@ -185,6 +195,29 @@ impl<'a> Exchange<'a> {
                 function_settings,
             },
         )
+    }
+
+    /// `GET`, `HEAD /`: what the schema offers.
+    async fn describe(&self, action: Action) -> Result<Response, Error> {
+        let parameters = self.parameters();
+        let request = Request::parse(self.head(), action, &parameters, Bytes::new())?;
+        openapi::negotiate(&request.accepts)?;
+        let settings = &self.project.rest;
+        let statement = openapi::statement(request.schema, settings.openapi_mode);
+        let session = self.session(&request, &[]);
+        let answer = self.api.databases.of(self.project).await.read(&session, &statement).await;
+        let answer = answer.map_err(|it| Error::of_store(it, self.caller.authenticated))?;
+        let context = openapi::Context {
+            catalog: self.catalog,
+            schema: request.schema,
+            usable: &openapi::Usable::read(&answer).map_err(Error::Store)?,
+            settings,
+            version: &self.api.config.postgrest_version,
+        };
+        let host = request::text_of(&self.parts.headers, &HOST);
+        let proxy = settings.openapi_server_proxy_uri.as_deref();
+        let server = openapi::Server::of(proxy, self.parts.extensions.get(), host);
+        Ok(response::description(&request, openapi::document(context, &server)))
     }
 
     /// `GET`, `HEAD /{relation}`: rows.

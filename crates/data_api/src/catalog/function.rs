@@ -10,6 +10,8 @@ pub(crate) struct Function {
     /// Its name.
     #[serde(flatten)]
     pub(crate) name: Name,
+    /// PostgreSQL's number for it.
+    pub(crate) oid: u32,
     /// Its input parameters in order.
     #[serde(deserialize_with = "or_none")]
     pub(crate) parameters: Vec<Parameter>,

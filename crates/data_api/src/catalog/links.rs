@@ -20,6 +20,8 @@ pub(crate) struct Relationship {
     pub(crate) link: Link,
     /// Whether the target is a view.
     pub(crate) target_is_view: bool,
+    /// Whether the foreign key is the origin's.
+    pub(crate) origin_refers: bool,
 }
 
 /// How rows meet. The order of the variants is the order in which candidates are listed.
@@ -286,6 +288,7 @@ fn direct(sources: &Sources, views: &Views<'_>, exposed: &[String]) -> Vec<(Rela
                     is_self: origin.name == target.name,
                     link: if is_unique { Link::OneToOne(key) } else { Link::ManyToOne(key) },
                     target_is_view: target.is_view,
+                    origin_refers: true,
                 };
                 found.push((relationship, origin.is_view));
             }
@@ -317,6 +320,7 @@ fn invert(it: &Relationship, origin_is_view: bool) -> Relationship {
         is_self: it.is_self,
         link,
         target_is_view: origin_is_view,
+        origin_refers: false,
     }
 }
 
@@ -363,6 +367,7 @@ fn junction(table: &Name, source: (&Relationship, &Key), target: (&Relationship,
             target: turn(target.1),
         }),
         target_is_view: target.0.target_is_view,
+        origin_refers: false,
     }
 }
 
@@ -373,5 +378,6 @@ fn computed(function: &RowFunction) -> Relationship {
         is_self: function.origin == function.target,
         link: Link::Function { function: function.function.clone(), to_one: function.to_one },
         target_is_view: false,
+        origin_refers: false,
     }
 }

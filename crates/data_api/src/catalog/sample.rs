@@ -27,7 +27,7 @@ fn key(kind: char, table: (u32, &str), columns: &[(i32, &str)], foreign: Option<
 }
 
 fn function(name: &str, parameters: &Value, returns: &Value, volatility: char) -> Function {
-    let function = json!({"schema": "public", "name": name, "parameters": parameters, "returns": returns, "volatility": volatility, "settings": null});
+    let function = json!({"schema": "public", "name": name, "oid": 0, "parameters": parameters, "returns": returns, "volatility": volatility, "settings": null});
     serde_json::from_value(function).unwrap()
 }
 
@@ -72,15 +72,19 @@ pub(crate) fn catalog() -> Catalog {
     let integer = |name: &str, required: bool| json!({"name": name, "type": "integer", "cast": "integer", "required": required, "variadic": false});
     let row = json!({"schema": "public", "name": "people", "set": true, "composite": true});
     let value = json!({"schema": "pg_catalog", "name": "int4", "set": false, "composite": false});
+    let numbers = json!({"name": "numbers", "type": "integer[]", "cast": "integer[]", "required": true, "variadic": true});
     let functions = vec![
         function("older_than", &json!([integer("years", true)]), &row, 's'),
         function("add", &json!([integer("a", true), integer("b", false)]), &value, 'i'),
+        function("sum_of", &json!([numbers]), &value, 'i'),
+        function("forget", &json!([]), &value, 'v'),
     ];
     let mut schema = Schema::default();
     for it in tables {
         schema.tables.insert(it.name.name.clone(), it);
     }
-    for it in functions {
+    for (oid, mut it) in (1..).zip(functions) {
+        it.oid = oid;
         schema.functions.entry(it.name.name.clone()).or_default().push(it);
     }
     for (origin, known) in relationships {

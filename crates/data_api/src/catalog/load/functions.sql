@@ -6,6 +6,7 @@ with recursive bases (oid, base) as (
 select pg_catalog.json_build_object(
     'schema', n.nspname,
     'name', p.proname,
+    'oid', p.oid::bigint,
     'parameters', (
         select pg_catalog.json_agg(pg_catalog.json_build_object(
             'name', coalesce(i.name, ''),
