@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::jwt::Claims;
 
@@ -40,3 +41,16 @@ pub struct PublicUrl(pub Arc<str>);
 /// Made by the gateway. Services take it from here: `X-Forwarded-For` is believed from trusted proxies only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClientAddress(pub IpAddr);
+
+/// How long the stages of the data API took; a response extension, from which the gateway makes `Server-Timing`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StageTimes {
+    /// Reading the request.
+    pub parse: Duration,
+    /// Finding its names and writing the statement; none where nothing is planned (OPTIONS).
+    pub plan: Option<Duration>,
+    /// In the database; none where it is not asked.
+    pub transaction: Option<Duration>,
+    /// Making the answer.
+    pub response: Duration,
+}

@@ -5,6 +5,8 @@
 
 mod claims;
 mod ring;
+mod role_path;
 
 pub use claims::{Claims, Rules};
 pub use ring::{Error, Key, KeyError, KeyRing};
+pub use role_path::{RolePath, RolePathError};

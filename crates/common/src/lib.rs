@@ -12,7 +12,7 @@ pub mod jwt;
 mod project;
 mod settings;
 
-pub use caller::{Caller, ClientAddress, PublicUrl, RequestId};
+pub use caller::{Caller, ClientAddress, PublicUrl, RequestId, StageTimes};
 pub use error_kind::ErrorKind;
 pub use inbox::{CapturedMail, Inbox};
 pub use project::{

@@ -13,7 +13,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::Error;
 use crate::credentials::{Credentials, is_opaque};
-use crate::tokens::Tokens;
+use crate::tokens::{Purpose, Tokens};
 
 /// The role of requests without a token where the project names no other.
 const ANONYMOUS: &str = "anon";
@@ -64,6 +64,15 @@ impl Door<'_> {
         Ok(Admitted { caller, authorization: swapped(credentials, key.as_ref()) })
     }
 
+    /// The caller of a data API that is served alone: the token's, else the anonymous role; there are no keys.
+    pub(crate) fn admit_directly(&self, bearer: Option<&str>) -> Result<Admitted, Error> {
+        let caller = match bearer {
+            Some(token) => self.caller_of(token, true)?,
+            None => self.anonymous().ok_or(Error::AnonymousDisabled)?,
+        };
+        Ok(Admitted { caller, authorization: None })
+    }
+
     /// The caller of auth: the key's. Auth verifies the user's token by itself. `open` paths need no key.
     pub(crate) fn admit_to_auth(&self, credentials: &Credentials<'_>, open: bool) -> Result<Admitted, Error> {
         let key = match credentials.key() {
@@ -88,7 +97,10 @@ impl Door<'_> {
 
     fn key<'k>(&'k self, key: &'k str) -> Result<Key<'k>, Error> {
         if !is_opaque(key) {
-            let claims = self.tokens.verify(self.project, key, self.now_secs).map_err(|_| Error::WrongKey)?;
+            let claims = self
+                .tokens
+                .verify(self.project, (key, Purpose::Key), self.now_secs)
+                .map_err(|_| Error::WrongKey)?;
             // A key names its role; a token without one may only come along with a key.
             if claims.role.is_empty() {
                 return Err(Error::WrongKey);
@@ -101,7 +113,7 @@ impl Door<'_> {
             (false, true) => (keys.anon.expose_secret(), ANONYMOUS),
             (false, false) => return Err(Error::WrongKey),
         };
-        let caller = match self.tokens.verify(self.project, token, self.now_secs) {
+        let caller = match self.tokens.verify(self.project, (token, Purpose::Key), self.now_secs) {
             Ok(claims) if claims.role == role => self.caller(claims),
             Ok(_) | Err(_) => self.role(role),
         };
@@ -109,7 +121,11 @@ impl Door<'_> {
     }
 
     fn caller_of(&self, token: &str, has_key: bool) -> Result<Caller, Error> {
-        let claims = self.tokens.verify(self.project, token, self.now_secs).map_err(Error::Token)?;
+        if self.project.jwt.is_empty() {
+            return Err(Error::NoSecret);
+        }
+        let presented = (token, Purpose::Caller);
+        let claims = self.tokens.verify(self.project, presented, self.now_secs).map_err(Error::Token)?;
         if !claims.role.is_empty() {
             return Ok(self.caller(claims));
         }

@@ -19,6 +19,9 @@ pub struct Config {
     pub public_url: Option<String>,
     /// The address for links when the request's `Host` cannot be believed: how this machine reaches the gateway.
     pub local_url: String,
+    /// Serve the data API alone, as PostgREST does: on every path, for the default project, without API keys. The
+    /// directory is asked for every request, so it must answer from memory.
+    pub direct: bool,
     /// Whether a request needs an API key; without one the caller is the project's anonymous role.
     pub require_api_key: bool,
     /// Peers whose `X-Forwarded-*` headers are believed.
@@ -62,6 +65,7 @@ impl Default for Config {
             base_domain: None,
             public_url: None,
             local_url: "http://localhost:8000".into(),
+            direct: false,
             require_api_key: true,
             trusted_proxies: Vec::new(),
             cors_origins: Vec::new(),

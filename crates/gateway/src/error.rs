@@ -7,7 +7,7 @@
 //! | anything else, and refused keys everywhere | `{message}`, with `hint` when there is one |
 
 use axum::body::Body;
-use common::{ErrorKind, ProjectRef, jwt};
+use common::{ErrorKind, ProjectRef, Verbosity, jwt};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
 
@@ -31,6 +31,9 @@ pub enum Error {
     /// The bearer token of a request to the data API is refused.
     #[error("{0}")]
     Token(#[source] jwt::Error),
+    /// There is a token, and no key to verify it.
+    #[error("Server lacks JWT secret")]
+    NoSecret,
     /// The project lets nobody in without a token.
     #[error("Anonymous access is disabled")]
     AnonymousDisabled,
@@ -88,7 +91,7 @@ impl Error {
             Self::Method { .. } => ErrorKind::Invalid,
             Self::BodyTooLarge { .. } => ErrorKind::Limited,
             Self::MetricsHidden => ErrorKind::Forbidden,
-            Self::Panicked => ErrorKind::Internal,
+            Self::NoSecret | Self::Panicked => ErrorKind::Internal,
         }
     }
 
@@ -100,6 +103,7 @@ impl Error {
             Self::WrongKey => "invalid_api_key",
             Self::Token(error) if error.is_about_claims() => "PGRST303",
             Self::Token(_) => "PGRST301",
+            Self::NoSecret => "PGRST300",
             Self::AnonymousDisabled => "PGRST302",
             Self::UnknownProject => "project_not_found",
             Self::NoDirectory { .. } => "project_unavailable",
@@ -123,6 +127,7 @@ impl Error {
             Self::NoKey
             | Self::WrongKey
             | Self::Token(_)
+            | Self::NoSecret
             | Self::AnonymousDisabled
             | Self::UnknownProject
             | Self::NoDirectory { .. }
@@ -134,11 +139,16 @@ impl Error {
     }
 
     /// The answer, in the shape that clients of `target` parse; `version` is the API version that they named.
-    pub(crate) fn response(&self, target: Target, version: Option<&HeaderValue>) -> Response<Body> {
+    pub(crate) fn response(
+        &self,
+        target: Target,
+        version: Option<&HeaderValue>,
+        verbosity: Verbosity,
+    ) -> Response<Body> {
         let mut headers = HeaderMap::new();
         let about_the_key = matches!(self, Self::NoKey | Self::WrongKey);
         let body = match target {
-            Target::DataApi if !about_the_key => self.as_postgrest(&mut headers),
+            Target::DataApi if !about_the_key => self.as_postgrest(verbosity, &mut headers),
             Target::Auth if !about_the_key => self.as_gotrue(version, &mut headers),
             Target::Auth
             | Target::DataApi
@@ -164,13 +174,16 @@ impl Error {
 
     fn details(&self) -> Option<&'static str> {
         match self {
-            Self::Token(jwt::Error::Key) => Some("None of the keys was able to decode the JWT"),
+            Self::Token(error) => error.details(),
             _ => None,
         }
     }
 
-    fn as_postgrest(&self, headers: &mut HeaderMap) -> Value {
+    fn as_postgrest(&self, verbosity: Verbosity, headers: &mut HeaderMap) -> Value {
         insert(headers, PROXY_STATUS, &format!("PostgREST; error={}", self.code()));
+        if verbosity == Verbosity::Minimal {
+            return json!({ "code": self.code(), "message": self.to_string() });
+        }
         json!({ "code": self.code(), "details": self.details(), "hint": self.hint(), "message": self.to_string() })
     }
 
@@ -204,6 +217,7 @@ impl Error {
             Self::Method { allowed } => insert(headers, header::ALLOW, allowed),
             Self::NoKey
             | Self::WrongKey
+            | Self::NoSecret
             | Self::UnknownProject
             | Self::NoRoute
             | Self::NotBuilt { .. }

@@ -34,11 +34,12 @@ mod route;
 mod security;
 mod serve;
 mod state;
+mod timing;
 mod tokens;
 
 pub use config::{Config, ServiceLimits};
 pub use error::Error;
 pub use network::{Network, NetworkError};
 pub use pipeline::router;
-pub use serve::{Drained, Peer, ServeSettings, serve};
+pub use serve::{Drained, Listener, Peer, ServeSettings, serve};
 pub use state::{Gateway, Metrics, Services};

@@ -7,10 +7,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, State};
-use common::{ClientAddress, Project, ProjectRef, PublicUrl, RequestId};
+use common::{ClientAddress, Project, ProjectRef, PublicUrl, RequestId, Verbosity};
 use futures_util::FutureExt as _;
 use http::uri::PathAndQuery;
-use http::{HeaderName, HeaderValue, Method, Request, Response, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
 use tokio::time::{Instant, timeout};
 use tower::ServiceExt as _;
 
@@ -23,7 +23,7 @@ use crate::host::{self, Named};
 use crate::route::{self, Route, Target};
 use crate::serve::Peer;
 use crate::state::Inner;
-use crate::{Error, Gateway, body_limit, compress, cors, operations, request_id, security};
+use crate::{Error, Gateway, body_limit, compress, cors, operations, request_id, security, timing};
 
 /// Auth's clients name by it the shape of errors that they understand.
 const API_VERSION: HeaderName = HeaderName::from_static("x-supabase-api-version");
@@ -41,8 +41,12 @@ struct Visit {
     origin: Origin,
     peer: Option<Peer>,
     method: Method,
-    /// Set as soon as the project is found; for the log.
-    project: Option<ProjectRef>,
+    /// Set as soon as the project is found.
+    project: Option<Arc<Project>>,
+    /// How long it took to find out who asks.
+    admission: Duration,
+    /// The header that the project wants back, as the request has it.
+    trace: Option<(HeaderName, HeaderValue)>,
     /// Headers of the request that shape the answer.
     page: Option<HeaderValue>,
     accept_encoding: Option<HeaderValue>,
@@ -56,14 +60,32 @@ impl Visit {
         let header = |name: HeaderName| request.headers().get(name).cloned();
         Self {
             id: request_id::of(request.headers()),
-            route: route::find(request.uri().path()),
+            route: if gateway.config.direct { route::DIRECT } else { route::find(request.uri().path()) },
             origin: Origin::of(address, request.headers(), request.uri(), gateway.trusted_proxies()),
             peer,
             method: request.method().clone(),
             project: None,
+            admission: Duration::ZERO,
+            trace: None,
             page: header(header::ORIGIN),
             accept_encoding: header(header::ACCEPT_ENCODING),
             api_version: header(API_VERSION),
+        }
+    }
+
+    /// Remember whose request it is, and what of it the project wants back.
+    fn belongs_to(&mut self, project: &Arc<Project>, headers: &HeaderMap) {
+        self.project = Some(Arc::clone(project));
+        let name = project.rest.server_trace_header.as_deref().and_then(|it| it.parse::<HeaderName>().ok());
+        self.trace = name.and_then(|name| headers.get(&name).cloned().map(|value| (name, value)));
+    }
+
+    /// The origins that browsers may call from: the project's for its data API, else the operator's.
+    fn origins<'a>(&'a self, config: &'a Config) -> &'a [String] {
+        let own = self.project.as_ref().map(|it| it.rest.server_cors_allowed_origins.as_slice());
+        match (self.route.target, own) {
+            (Target::DataApi, Some(own)) if !own.is_empty() => own,
+            _ => &config.cors_origins,
         }
     }
 }
@@ -77,17 +99,19 @@ async fn enter(State(Gateway { inner: gateway }): State<Gateway>, request: Reque
         Ok(response) => response,
         Err(error) => refuse(&error, &visit),
     };
+    timing::tell(visit.project.as_deref(), visit.admission, &mut response);
     let headers = response.headers_mut();
-    cors::mark(visit.route.target, &gateway.config.cors_origins, visit.page.as_ref(), headers);
+    cors::mark(visit.route.target, visit.origins(&gateway.config), visit.page.as_ref(), headers);
     security::protect(headers, visit.origin.encrypted);
     request_id::echo(&visit.id, headers);
+    headers.extend(visit.trace.take());
     let response = compress::compress(&visit.method, visit.accept_encoding.take(), response).await;
     events::emit(Event::Answered(Answered {
         method: &visit.method,
         route: visit.route,
         status: response.status(),
         took: started.elapsed(),
-        project: visit.project.as_ref(),
+        project: visit.project.as_ref().map(|it| &it.reference),
         id: &visit.id,
     }));
     response
@@ -97,11 +121,18 @@ fn refuse(error: &Error, visit: &Visit) -> Response<Body> {
     if error.status().is_server_error() {
         events::emit(Event::Failed { error, id: &visit.id });
     }
-    error.response(visit.route.target, visit.api_version.as_ref())
+    let verbosity = visit.project.as_ref().map_or(Verbosity::Verbose, |it| it.rest.client_error_verbosity);
+    error.response(visit.route.target, visit.api_version.as_ref(), verbosity)
 }
 
 async fn answer(gateway: &Inner, visit: &mut Visit, request: Request<Body>) -> Result<Response<Body>, Error> {
     if cors::is_preflight(&visit.method, request.headers()) {
+        // Its project may allow other origins than the operator does; without one the operator's hold.
+        if visit.route.target == Target::DataApi
+            && let Ok(project) = find_project(gateway, &visit.origin).await
+        {
+            visit.belongs_to(&project, request.headers());
+        }
         return Ok(cors::preflight(visit.route.target, request.headers()));
     }
     match visit.route.target {
@@ -130,19 +161,24 @@ async fn forward(
     mut request: Request<Body>,
     (service, limits): (Router, ServiceLimits),
 ) -> Result<Response<Body>, Error> {
-    if matches!(visit.method, Method::CONNECT | Method::TRACE) {
+    if !gateway.config.direct && matches!(visit.method, Method::CONNECT | Method::TRACE) {
         return Err(Error::Method { allowed: "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS" });
     }
     let project = find_project(gateway, &visit.origin).await?;
-    visit.project = Some(project.reference.clone());
-    let admitted = admit(gateway, visit.route, &project, &request)?;
+    visit.belongs_to(&project, request.headers());
+    let started = Instant::now();
+    let admitted = admit(gateway, visit.route, &project, &request);
+    visit.admission = started.elapsed();
+    let admitted = admitted?;
     // Rate limits belong here: project, caller and the client's address are known, and nothing was spent yet.
     if body_limit::is_announced(request.headers(), limits.max_body_bytes) {
         let (head, body) = request.into_parts();
         body_limit::discard(&head.headers, body).await;
         return Err(Error::BodyTooLarge { max_bytes: limits.max_body_bytes });
     }
-    *request.uri_mut() = inner_uri(request.uri(), visit.route.cut_bytes);
+    if !gateway.config.direct {
+        *request.uri_mut() = inner_uri(request.uri(), visit.route.cut_bytes);
+    }
     introduce(gateway, visit, &mut request, (project, admitted));
     let (head, body) = request.into_parts();
     let (body, overflow) = body_limit::limit(body, limits.max_body_bytes);
@@ -158,6 +194,10 @@ async fn forward(
 }
 
 async fn find_project(gateway: &Inner, origin: &Origin) -> Result<Arc<Project>, Error> {
+    if gateway.config.direct {
+        let reference = ProjectRef::DEFAULT.parse().map_err(|_| Error::UnknownProject)?;
+        return gateway.projects.find(&reference).await;
+    }
     let reference = match host::named(&origin.host, gateway.config.base_domain.as_deref()) {
         Named::Project(reference) => reference,
         Named::Default => ProjectRef::DEFAULT.parse().map_err(|_| Error::UnknownProject)?,
@@ -180,6 +220,9 @@ fn admit(
         needs_key: gateway.config.require_api_key,
     };
     let credentials = Credentials::of(request.headers(), request.uri().query());
+    if gateway.config.direct {
+        return door.admit_directly(credentials.bearer);
+    }
     if route.target == Target::DataApi {
         return door.admit_to_data(&credentials);
     }

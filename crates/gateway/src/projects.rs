@@ -28,6 +28,8 @@ pub(crate) struct Projects {
     missing: Cache<ProjectRef, ()>,
     ttl: Duration,
     retry: Duration,
+    /// The directory answers from memory.
+    direct: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -56,11 +58,16 @@ impl Projects {
             missing: Cache::builder().max_capacity(MAX_MISSING).time_to_live(config.project_retry).build(),
             ttl: config.project_ttl,
             retry: config.project_retry,
+            direct: config.direct,
         }
     }
 
     /// The project called `reference`, at most the cache's TTL old, or older while the directory does not answer.
     pub(crate) async fn find(&self, reference: &ProjectRef) -> Result<Arc<Project>, Error> {
+        if self.direct {
+            let found = self.directory.find(reference).await.ok().flatten();
+            return found.ok_or_else(|| Error::NoDirectory { project: reference.clone() });
+        }
         if let Some(entry) = self.fresh.get(reference).await {
             return Ok(entry.project);
         }

@@ -30,6 +30,9 @@ pub(crate) struct Route {
     pub(crate) cut_bytes: usize,
 }
 
+/// Every path, where the data API is served alone.
+pub(crate) const DIRECT: Route = Route { target: Target::DataApi, prefix: "/", cut_bytes: 0 };
+
 /// Prefixes; each matches itself and everything below it.
 const PREFIXES: [(&str, Target); 6] = [
     ("/rest/v1", Target::DataApi),

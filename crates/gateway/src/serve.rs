@@ -6,12 +6,12 @@
 mod activity;
 mod connection;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -60,6 +60,33 @@ impl ServeSettings {
     }
 }
 
+/// Where connections come from.
+#[derive(Debug)]
+pub enum Listener {
+    /// A port.
+    Tcp(TcpListener),
+    /// A socket in the file system; its peers count as this machine.
+    Unix(UnixListener),
+}
+
+impl From<TcpListener> for Listener {
+    fn from(it: TcpListener) -> Self {
+        Self::Tcp(it)
+    }
+}
+
+impl From<UnixListener> for Listener {
+    fn from(it: UnixListener) -> Self {
+        Self::Unix(it)
+    }
+}
+
+/// A connection that was accepted.
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
 /// How a listener ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drained {
@@ -87,11 +114,12 @@ impl Peer {
 
 /// Serve `router` on `listener` until `shutdown` is cancelled and every connection is closed.
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     router: Router,
     settings: ServeSettings,
     shutdown: CancellationToken,
 ) -> Drained {
+    let listener = listener.into();
     let requests = Arc::new(Requests::default());
     let signals = Signals { draining: CancellationToken::new(), cut: CancellationToken::new() };
     let connections = TaskTracker::new();
@@ -115,7 +143,10 @@ pub async fn serve(
             Connection { peer, settings, router: router.clone(), requests: Arc::clone(&requests) };
         let signals = signals.clone();
         connections.spawn(async move {
-            connection.run(stream, signals).await;
+            match stream {
+                Stream::Tcp(stream) => connection.run(stream, signals).await,
+                Stream::Unix(stream) => connection.run(stream, signals).await,
+            }
             drop(slot);
         });
     }
@@ -134,9 +165,19 @@ pub async fn serve(
 }
 
 /// The next connection; failures are told and waited out.
-async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+async fn accept(listener: &Listener) -> (Stream, SocketAddr) {
     loop {
-        match listener.accept().await {
+        let accepted = match listener {
+            Listener::Tcp(listener) => listener.accept().await.map(|(stream, address)| {
+                let _without_it_small_answers_wait = stream.set_nodelay(true);
+                (Stream::Tcp(stream), address)
+            }),
+            Listener::Unix(listener) => listener
+                .accept()
+                .await
+                .map(|(stream, _)| (Stream::Unix(stream), (Ipv4Addr::LOCALHOST, 0).into())),
+        };
+        match accepted {
             Ok(accepted) => return accepted,
             Err(error) => {
                 events::emit(Event::AcceptFailed(&error));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{self, Context, SHA256};
 use common::Project;
-use common::jwt::{self, Claims, Rules};
+use common::jwt::{self, Claims, RolePath, Rules};
 use moka::Expiry;
 use moka::sync::Cache;
 use serde_json::Value;
@@ -19,7 +19,19 @@ use crate::events::{self, Event};
 /// Clock skew allowed on dates, as PostgREST does.
 const LEEWAY_SECS: i64 = 30;
 
+/// Where the role is unless the project says otherwise.
+const ROLE: &str = "$.role";
+
 type Key = [u8; 32];
+
+/// What a token is presented for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// As an API key of ours: it names its role, and is for everybody who has it.
+    Key,
+    /// To say who is asking: the project's rules on audience and role hold.
+    Caller,
+}
 
 /// The cache in front of a project's key ring.
 #[derive(Debug)]
@@ -48,21 +60,27 @@ impl Tokens {
     pub(crate) fn verify(
         &self,
         project: &Project,
-        token: &str,
+        (token, purpose): (&str, Purpose),
         now_secs: i64,
     ) -> Result<Arc<Claims>, jwt::Error> {
-        let key = key_of(project, token);
+        let key = key_of(project, token, purpose);
         let cached = self.verified.get(&key).filter(|it| it.expires_secs.is_none_or(|exp| now_secs < exp));
         events::emit(Event::TokenLookup { hit: cached.is_some() });
         if let Some(verified) = cached {
             return Ok(verified.claims);
         }
-        let rules = Rules { now_secs, leeway_secs: LEEWAY_SECS, audience: None, default_role: "" };
-        let claims = Arc::new(project.jwt.verify(token, &rules)?);
+        let audience = project.rest.jwt_aud.as_deref().filter(|_| purpose == Purpose::Caller);
+        let rules = Rules { now_secs, leeway_secs: LEEWAY_SECS, audience, default_role: "" };
+        let mut claims = project.jwt.verify(token, &rules)?;
+        if purpose == Purpose::Caller && project.rest.jwt_role_claim_key != ROLE {
+            claims = with_role(claims, &project.rest.jwt_role_claim_key);
+        }
+        let claims = Arc::new(claims);
         let expires_secs = claims.map.get("exp").and_then(whole_seconds);
         let left = expires_secs.map_or(Ok(u64::MAX), |exp| u64::try_from(exp.saturating_sub(now_secs)));
         // An expired token within the leeway is let in, but not remembered.
-        if let Some(left) = left.ok().filter(|it| *it > 0) {
+        let remembers = project.rest.jwt_cache_max_entries > 0;
+        if let Some(left) = left.ok().filter(|it| *it > 0 && remembers) {
             let lives = self.ttl.min(Duration::from_secs(left));
             self.verified.insert(key, Verified { claims: Arc::clone(&claims), expires_secs, lives });
         }
@@ -70,13 +88,20 @@ impl Tokens {
     }
 }
 
+/// The role that `path` leads to. None, if there is no such path: then the caller is nobody in particular.
+fn with_role(claims: Claims, path: &str) -> Claims {
+    let role = path.parse::<RolePath>().ok().and_then(|it| it.role_of(&claims.map)).unwrap_or_default();
+    Claims::with_role(claims.map, &role)
+}
+
 /// Lengths go first, so that no two triples read the same.
-fn key_of(project: &Project, token: &str) -> Key {
+fn key_of(project: &Project, token: &str, purpose: Purpose) -> Key {
     let reference = project.reference.as_str();
     let mut context = Context::new(&SHA256);
     context.update(&reference.len().to_le_bytes());
     context.update(reference.as_bytes());
     context.update(&project.version.to_le_bytes());
+    context.update(&[u8::from(purpose == Purpose::Key)]);
     context.update(token.as_bytes());
     let hash: digest::Digest = context.finish();
     let mut key = Key::default();

@@ -27,7 +27,7 @@ pub use databases::{Databases, PoolSettings};
 pub use error::{Error, PgError};
 pub use listen::{Notification, Notifications};
 pub use migrate::migrate;
-pub use server::Server;
+pub use server::{Defaults, Server};
 pub use statement::{End, Session, Statement};
 
 /// A pooled `tokio-postgres` connection; dereferences to `tokio_postgres::Client`.

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use common::Login;
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio_postgres::Config;
 
 use crate::Error;
@@ -17,6 +17,21 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(2);
 /// The driver's own default, which stands for "the URL names none".
 const KEEPALIVES_IDLE_UNSET: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// What a URL may leave open.
+#[derive(Debug, Clone)]
+pub struct Defaults {
+    /// Host name, address or socket directory.
+    pub host: String,
+    /// Port; `None` is 5432.
+    pub port: Option<u16>,
+    /// Role to log in as.
+    pub user: String,
+    /// Its password.
+    pub password: Option<SecretString>,
+    /// Database; `None` is called as the user.
+    pub database: Option<String>,
+}
 
 /// A PostgreSQL server (or several hosts of one cluster).
 #[derive(Debug, Clone)]
@@ -32,6 +47,41 @@ impl Server {
     pub fn from_url(url: &str) -> Result<Self, Error> {
         let config: Config = url.parse().map_err(|it: tokio_postgres::Error| Error::Url(it.to_string()))?;
         Ok(Self { config: with_limits(config) })
+    }
+
+    /// As [`Server::from_url`]; what the URL leaves open is taken from `defaults`, as `libpq` takes it from `PGHOST`,
+    /// `PGPORT`, `PGUSER`, `PGPASSWORD` and `PGDATABASE`. The database is by default called as the user.
+    ///
+    /// # Errors
+    /// [`Error::Url`] when it cannot be read.
+    pub fn from_url_or(url: &str, defaults: Defaults) -> Result<Self, Error> {
+        let mut server = Self::from_url(url)?;
+        let config = &mut server.config;
+        if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+            config.host(defaults.host);
+        }
+        if let (true, Some(port)) = (config.get_ports().is_empty(), defaults.port) {
+            config.port(port);
+        }
+        if config.get_user().is_none() {
+            config.user(defaults.user);
+        }
+        if let (None, Some(password)) = (config.get_password(), defaults.password) {
+            config.password(password.expose_secret());
+        }
+        if config.get_dbname().is_none() {
+            let database = defaults.database.or_else(|| config.get_user().map(str::to_owned));
+            config.dbname(database.unwrap_or_default());
+        }
+        Ok(server)
+    }
+
+    /// The login named in the URL; an empty password where it names none.
+    #[must_use]
+    pub fn named_login(&self) -> Option<Login> {
+        let password = self.config.get_password().map(|it| String::from_utf8_lossy(it).into_owned());
+        let user = self.config.get_user()?.to_owned();
+        Some(Login { user, password: password.unwrap_or_default().into() })
     }
 
     /// The administrator's database named in the URL, if any.

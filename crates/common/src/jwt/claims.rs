@@ -36,6 +36,14 @@ impl Claims {
         Self { role, map, json }
     }
 
+    /// Claims from a map whose role was found elsewhere in it: `role` says so from now on.
+    #[must_use]
+    pub fn with_role(mut map: Map<String, Value>, role: &str) -> Self {
+        map.insert("role".into(), Value::String(role.to_owned()));
+        let json = Value::Object(map.clone()).to_string();
+        Self { role: role.to_owned(), map, json }
+    }
+
     /// The claim `name` as text, if it is text.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {

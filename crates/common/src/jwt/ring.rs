@@ -25,11 +25,14 @@ pub enum Error {
     /// No key of the ring has that `kid`, or none is of that algorithm's type.
     #[error("No suitable key or wrong key type")]
     Key,
-    /// The header names an algorithm that no key speaks (`none` among them), or does not parse.
+    /// The token says that it is not signed: its algorithm is `none`.
     #[error("Wrong or unsupported encoding algorithm")]
     Algorithm,
-    /// The signature does not fit.
+    /// The header does not parse, or names an algorithm that nobody knows.
     #[error("JWT cryptographic operation failed")]
+    Malformed,
+    /// The signature does not fit.
+    #[error("No suitable key or wrong key type")]
     Signature,
     /// The payload is no JSON object.
     #[error("Parsing claims failed")]
@@ -59,7 +62,12 @@ impl Error {
     #[must_use]
     pub fn is_about_claims(&self) -> bool {
         match self {
-            Self::Empty | Self::Parts(_) | Self::Key | Self::Algorithm | Self::Signature => false,
+            Self::Empty
+            | Self::Parts(_)
+            | Self::Key
+            | Self::Algorithm
+            | Self::Malformed
+            | Self::Signature => false,
             Self::Claims
             | Self::Expired
             | Self::NotYetValid
@@ -67,6 +75,16 @@ impl Error {
             | Self::Audience
             | Self::BadAudience
             | Self::NotANumber(_) => true,
+        }
+    }
+
+    /// What PostgREST says besides.
+    #[must_use]
+    pub fn details(&self) -> Option<&'static str> {
+        match self {
+            Self::Key | Self::Signature => Some("None of the keys was able to decode the JWT"),
+            Self::Algorithm => Some("JWT is unsecured but expected 'alg' was not 'none'"),
+            _ => None,
         }
     }
 }
@@ -192,6 +210,12 @@ impl KeyRing {
         Ok(Self::new(keys))
     }
 
+    /// Whether there is no key at all: every token is refused.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
     /// The public keys as a JWK set (RFC 7517); secrets are left out.
     #[must_use]
     pub fn jwks(&self) -> Value {
@@ -252,9 +276,11 @@ struct TokenHeader {
 }
 
 fn parse_header(part: &str) -> Result<TokenHeader, Error> {
-    let header = parse_object(part).ok_or(Error::Algorithm)?;
-    let algorithm =
-        header.get("alg").and_then(Value::as_str).and_then(|it| it.parse().ok()).ok_or(Error::Algorithm)?;
+    let header = parse_object(part).ok_or(Error::Malformed)?;
+    let algorithm = match header.get("alg").and_then(Value::as_str) {
+        Some("none") => return Err(Error::Algorithm),
+        name => name.and_then(|it| it.parse().ok()).ok_or(Error::Malformed)?,
+    };
     let kid = header.get("kid").and_then(Value::as_str).map(str::to_owned);
     Ok(TokenHeader { algorithm, kid })
 }

@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
@@ -48,8 +48,10 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Serve `stream` until its end, or until a signal or a silence ends it.
-    pub(super) async fn run(self, stream: TcpStream, signals: Signals) {
-        let _without_it_small_answers_wait = stream.set_nodelay(true);
+    pub(super) async fn run<S>(self, stream: S, signals: Signals)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let activity = Activity::new(self.requests);
         let io = TokioIo::new(Watched { stream, activity: Arc::clone(&activity) });
         let (router, peer, served) = (self.router, self.peer, Arc::clone(&activity));
