@@ -1,9 +1,9 @@
 //! Sign-up, sessions, tokens and mail: Supabase's `/auth/v1` (GoTrue's API), one request at a time.
 //!
 //! A request moves `request → flow → queries → session`: parsed and checked, decided upon with what the database
-//! holds, written as one statement ([`queries::apply`]), answered as a user or a session.
+//! holds, written as one statement (`queries::apply`), answered as a user or a session.
 //!
-//! Deliberately absent: SQL outside [`queries`], the system clock outside [`Config`], mail before the commit.
+//! Deliberately absent: SQL outside `queries`, the system clock outside [`Config`], mail before the commit.
 
 #![forbid(unsafe_code)]
 

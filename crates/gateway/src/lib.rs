@@ -5,7 +5,7 @@
 //! On the way back: compression, CORS and security headers, the id echoed, one log line and two metrics.
 //!
 //! - [`Gateway`] and [`router`]: the pipeline around the services' routers.
-//! - [`serve`]: HTTP/1.1 and h2c on a listener, with bounded connections and a graceful end (REQ H5).
+//! - [`serve()`]: HTTP/1.1 and h2c on a listener, with bounded connections and a graceful end (REQ H5).
 //!
 //! A service sees the path without its prefix and, as request extensions, `Arc<common::Project>`, [`common::Caller`],
 //! [`common::RequestId`], [`common::PublicUrl`] and [`common::ClientAddress`].

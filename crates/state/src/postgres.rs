@@ -2,7 +2,7 @@
 //!
 //! [`Binaries::find`] → [`Cluster::open`] → [`Cluster::initialise`] (does nothing the second time) →
 //! [`Cluster::recover`] (stops what `kill -9` orphaned) → [`Cluster::start`] → [`Running::stop`].
-//! [`ephemeral`] does all of it for a test process and cleans up by itself.
+//! [`ephemeral()`] does all of it for a test process and cleans up by itself.
 //!
 //! PostgreSQL refuses to run as root: [`Account`] is the user that it runs as then. The system's own cluster is
 //! never touched.

@@ -1,6 +1,6 @@
 //! What tests share: one runtime, one throw-away PostgreSQL, projects and personas. Development only.
 //!
-//! [`run`] runs a test's future; [`server`] is the PostgreSQL of this test process (`MADBASE_TEST_DATABASE_URL`
+//! [`run`] runs a test's future; [`server()`] is the PostgreSQL of this test process (`MADBASE_TEST_DATABASE_URL`
 //! when set, so that many processes can share one; else a cluster of its own that cleans up by itself);
 //! [`project()`] makes a project on it, with every service's schema.
 
