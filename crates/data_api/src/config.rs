@@ -9,6 +9,8 @@ pub struct Config {
     pub max_body_bytes: usize,
     /// The most projects whose catalogs are kept; the least recently used one is dropped first.
     pub max_catalogs: u64,
+    /// The most reads of a project whose plans are kept; those not asked for lately are dropped first.
+    pub max_plans: usize,
     /// How long notifications must pause before the catalog is loaded again.
     pub reload_quiet: Duration,
     /// The version of PostgREST that `Warning` names.
@@ -20,6 +22,7 @@ impl Default for Config {
         Self {
             max_body_bytes: 10 * 1024 * 1024,
             max_catalogs: 100,
+            max_plans: 1_000,
             reload_quiet: Duration::from_millis(100),
             postgrest_version: "16.2".into(),
         }

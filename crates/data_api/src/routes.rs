@@ -17,9 +17,10 @@ use crate::catalog::{Catalog, Catalogs};
 use crate::error::{Error, RequestError};
 use crate::events::Event;
 use crate::plan::{self, Context, Shaped};
+use crate::prepared::{PreparedRead, Shape};
 use crate::request::prefer::Count;
 use crate::request::{self, Action, MediaType, Parameters, Request};
-use crate::run::{self, Check, Outcome, Runner};
+use crate::run::{self, Check, Form, Outcome, Runner};
 use crate::{Config, openapi, response, sql};
 
 /// Handles of the service. Cheap to clone.
@@ -223,6 +224,11 @@ impl<'a> Exchange<'a> {
     /// `GET`, `HEAD /{relation}`: rows.
     async fn read(&self, action: Action, name: &str) -> Result<Response, Error> {
         let parameters = self.parameters();
+        if let Some(shape) = Shape::of(self.head(), name, &parameters)
+            && let Some(read) = self.prepared(name, &parameters, &shape)
+        {
+            return self.read_prepared(&read, (name, &parameters), &shape).await;
+        }
         let request = Request::parse(self.head(), action, &parameters, Bytes::new())?;
         let shaped = plan::read(self.context(&request), name)?;
         let max_rows = self.project.rest.db_max_rows;
@@ -232,7 +238,7 @@ impl<'a> Exchange<'a> {
         let runner =
             Runner { database: &database, session: &session, authenticated: self.caller.authenticated };
         let check = Check::of(&request, &shaped.media);
-        let mut outcome = runner.read(&statement, &shaped, check).await?;
+        let mut outcome = runner.read(&statement, Form::of(&shaped), check).await?;
         if let MediaType::Plan(_) = &shaped.media {
             return Ok(response::plan(&request, &shaped.media, &outcome));
         }
@@ -246,6 +252,39 @@ impl<'a> Exchange<'a> {
             self.project.rest.client_error_verbosity,
         )?;
         Ok(self.warned(response, &shaped))
+    }
+
+    /// The read of this shape, planned now if it was not before.
+    fn prepared(
+        &self,
+        name: &str,
+        parameters: &Parameters<'_>,
+        shape: &Shape<'_>,
+    ) -> Option<Arc<PreparedRead>> {
+        let reads = &self.catalog.reads;
+        reads.get(shape).or_else(|| {
+            let read = PreparedRead::plan((self.head(), self.catalog), name, parameters, shape)?;
+            let read = Arc::new(read);
+            reads.keep(shape, &read, self.api.config.max_plans);
+            Some(read)
+        })
+    }
+
+    /// As [`Self::read`], without parsing and planning.
+    async fn read_prepared(
+        &self,
+        read: &PreparedRead,
+        from: (&str, &Parameters<'_>),
+        shape: &Shape<'_>,
+    ) -> Result<Response, Error> {
+        let request = read.request();
+        let session = self.session(&request, &[]);
+        let database = self.api.databases.of(self.project).await;
+        let runner =
+            Runner { database: &database, session: &session, authenticated: self.caller.authenticated };
+        let outcome = runner.read(&read.statement(shape), read.form, read.check).await?;
+        let verbosity = self.project.rest.client_error_verbosity;
+        Ok(response::read(&request, from, &read.media, &outcome, verbosity)?)
     }
 
     /// Replace the total by the planner's guess where the client prefers it.
@@ -283,7 +322,7 @@ impl<'a> Exchange<'a> {
             Runner { database: &database, session: &session, authenticated: self.caller.authenticated };
         let media = &plan.shaped.media;
         let end = (Check::of(&request, media), run::keeps(&self.project.rest, &request.preferences));
-        let outcome = runner.write(&statement, &plan.shaped, end).await?;
+        let outcome = runner.write(&statement, Form::of(&plan.shaped), end).await?;
         if let MediaType::Plan(_) = media {
             return Ok(response::plan(&request, media, &outcome));
         }
@@ -305,10 +344,10 @@ impl<'a> Exchange<'a> {
         let media = &plan.shaped.media;
         let check = Check::of(&request, media);
         let outcome = if plan.is_read_only {
-            runner.read(&statement, &plan.shaped, check).await?
+            runner.read(&statement, Form::of(&plan.shaped), check).await?
         } else {
             let keep = run::keeps(&self.project.rest, &request.preferences);
-            runner.write(&statement, &plan.shaped, (check, keep)).await?
+            runner.write(&statement, Form::of(&plan.shaped), (check, keep)).await?
         };
         if let MediaType::Plan(_) = media {
             return Ok(response::plan(&request, media, &outcome));

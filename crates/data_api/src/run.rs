@@ -34,9 +34,31 @@ pub(crate) struct Outcome {
     pub(crate) location: Option<Vec<Option<String>>>,
 }
 
+/// What the body of an answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// The body itself.
+    Text,
+    /// Bytes in hexadecimal.
+    Binary,
+    /// The lines of `explain`.
+    Plan,
+}
+
+impl Form {
+    /// That of rows so shaped.
+    pub(crate) fn of(shaped: &Shaped<'_>) -> Self {
+        match shaped.media {
+            MediaType::Plan(_) => Self::Plan,
+            _ if shaped.is_binary() => Self::Binary,
+            _ => Self::Text,
+        }
+    }
+}
+
 impl Outcome {
-    fn read(answer: &Answer, shaped: &Shaped<'_>) -> Self {
-        if matches!(shaped.media, MediaType::Plan(_)) {
+    fn read(answer: &Answer, form: Form) -> Self {
+        if form == Form::Plan {
             return Self { body: plan_text(answer), count: 1, ..Self::default() };
         }
         let Some(row) = answer.rows.first() else { return Self::default() };
@@ -45,7 +67,7 @@ impl Outcome {
             total: number(column::TOTAL),
             count: number(column::COUNT).unwrap_or_default(),
             body: match row.bytes(column::BODY) {
-                Some(body) if shaped.is_binary() => bytes_of(body),
+                Some(body) if form == Form::Binary => bytes_of(body),
                 body => body.cloned().unwrap_or_default(),
             },
             headers: row.text(column::HEADERS).map(str::to_owned),
@@ -93,11 +115,11 @@ impl Runner<'_> {
     pub(crate) async fn read(
         &self,
         statement: &Statement,
-        shaped: &Shaped<'_>,
+        form: Form,
         check: Check,
     ) -> Result<Outcome, Error> {
         let answer = self.database.read(self.session, statement).await.map_err(|it| self.error(it))?;
-        let outcome = Outcome::read(&answer, shaped);
+        let outcome = Outcome::read(&answer, form);
         check.violation(outcome.count).map_or(Ok(outcome), |error| Err(error.into()))
     }
 
@@ -108,7 +130,7 @@ impl Runner<'_> {
     pub(crate) async fn write(
         &self,
         statement: &Statement,
-        shaped: &Shaped<'_>,
+        form: Form,
         (check, keep): (Check, bool),
     ) -> Result<Outcome, Error> {
         let end = match (keep, check.is_needed()) {
@@ -121,7 +143,7 @@ impl Runner<'_> {
             })),
         };
         let answer = self.database.write(self.session, statement, end).await.map_err(|it| self.error(it))?;
-        let outcome = Outcome::read(&answer, shaped);
+        let outcome = Outcome::read(&answer, form);
         check.violation(outcome.count).map_or(Ok(outcome), |error| Err(error.into()))
     }
 
@@ -142,7 +164,7 @@ impl Runner<'_> {
 }
 
 /// What the number of rows must fulfil.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Check {
     /// Exactly one, for one object.
     singular: bool,

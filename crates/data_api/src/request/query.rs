@@ -55,7 +55,12 @@ pub(crate) enum Unreserved {
 impl<'a> Parameters<'a> {
     /// Decode a raw query string.
     pub(crate) fn decode(query: &'a str) -> Self {
-        let pairs: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
+        Self::of(form_urlencoded::parse(query.as_bytes()))
+    }
+
+    /// Parameters that are decoded already.
+    pub(crate) fn of(pairs: impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)>) -> Self {
+        let pairs: Vec<_> = pairs.collect();
         let is_logic = |key: &str| matches!(last_word(key), "and" | "or");
         let logic = pairs
             .iter()
@@ -67,6 +72,11 @@ impl<'a> Parameters<'a> {
             })
             .collect();
         Self { pairs, logic }
+    }
+
+    /// Names and values, in the order they came.
+    pub(crate) fn pairs(&self) -> &[(Cow<'a, str>, Cow<'a, str>)] {
+        &self.pairs
     }
 
     /// The parameters sorted by name and encoded again, for `Content-Location`.
@@ -96,6 +106,12 @@ impl<'a> Parameters<'a> {
     fn first(&self, name: &str) -> Option<&str> {
         self.pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_ref())
     }
+}
+
+/// Whether a parameter is no filter, whatever its value is.
+pub(crate) fn is_reserved(key: &str) -> bool {
+    matches!(key, "select" | "columns" | "on_conflict")
+        || matches!(last_word(key), "and" | "or" | "order" | "limit" | "offset")
 }
 
 /// What follows the last `.`.

@@ -67,15 +67,32 @@ fn search_path<'a>(schemas: impl Iterator<Item = &'a str>) -> String {
 
 /// Headers as a JSON object: names in lower case, the last of several, without cookies.
 fn headers(headers: &HeaderMap) -> String {
-    let pairs = headers.iter().filter(|(name, _)| **name != COOKIE).map(|(name, value)| {
-        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-        (name.as_str().to_owned(), Value::String(value))
-    });
-    Value::Object(pairs.collect()).to_string()
+    let mut text = String::with_capacity(512);
+    for name in headers.keys().filter(|it| **it != COOKIE) {
+        let Some(value) = headers.get_all(name).iter().next_back() else { continue };
+        text.push(if text.is_empty() { '{' } else { ',' });
+        // A name is a token (RFC 9110 §5.1): nothing in it needs escaping.
+        text.extend(["\"", name.as_str(), "\":"]);
+        push_json(&mut text, &String::from_utf8_lossy(value.as_bytes()));
+    }
+    text.push_str(if text.is_empty() { "{}" } else { "}" });
+    text
+}
+
+/// `value` as a JSON string.
+fn push_json(text: &mut String, value: &str) {
+    if value.bytes().all(|it| !matches!(it, 0..=0x1f | b'"' | b'\\')) {
+        text.extend(["\"", value, "\""]);
+    } else {
+        let _ = write!(text, "{}", Value::from(value));
+    }
 }
 
 /// Cookies as a JSON object.
 fn cookies(headers: &HeaderMap) -> String {
+    if !headers.contains_key(COOKIE) {
+        return "{}".into();
+    }
     let lines = headers.get_all(COOKIE).iter().filter_map(|it| it.to_str().ok());
     let pairs: Map<String, Value> = lines
         .flat_map(|it| it.split(';'))
@@ -102,6 +119,10 @@ mod tests {
         map.insert("cookie", "a=1; b=x=y".parse().unwrap());
         assert_eq!(headers(&map), r#"{"x-one":"a\"b"}"#);
         assert_eq!(cookies(&map), r#"{"a":"1","b":"x=y"}"#);
+        map.append("x-one", http::HeaderValue::from_bytes(b"\tb\\\xff").unwrap());
+        map.insert("y", "z".parse().unwrap());
+        assert_eq!(headers(&map), "{\"x-one\":\"\\tb\\\\\u{fffd}\",\"y\":\"z\"}");
+        assert_eq!(headers(&HeaderMap::new()), "{}");
     }
 
     #[test]
