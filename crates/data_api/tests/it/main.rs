@@ -7,6 +7,7 @@ mod calls;
 mod catalog;
 mod embeds;
 mod errors;
+mod openapi;
 mod reads;
 mod rights;
 mod support;

@@ -64,6 +64,14 @@ impl Api {
         Self { test, project, router }
     }
 
+    /// Change the project's settings.
+    pub(crate) fn set(&mut self, change: impl FnOnce(&mut RestSettings)) {
+        let mut project = (*self.project).clone();
+        change(&mut project.rest);
+        project.version += 1;
+        self.project = Arc::new(project);
+    }
+
     /// Ask as `caller`. `head` is a method, a path and headers, one a line; the answer is rendered whole, as far as
     /// it says more than that it is JSON.
     pub(crate) async fn ask(&self, caller: Caller, head: &str, body: &str) -> String {
