@@ -39,6 +39,14 @@ impl DataApi {
         let catalogs = Catalogs::new(databases.clone(), Arc::clone(&config));
         Self { config, databases, catalogs }
     }
+
+    /// Load the catalog of `project` now, so that its first request need not wait.
+    ///
+    /// # Errors
+    /// [`Error::NoCatalog`] when it cannot be loaded.
+    pub async fn warm(&self, project: &Arc<Project>) -> Result<(), Error> {
+        self.catalogs.of(project).await.map(drop)
+    }
 }
 
 /// The router of `/rest/v1`, whose prefix is cut off already.

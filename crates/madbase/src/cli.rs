@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Project(Project),
     /// List the mails that were captured because no SMTP server is configured.
     Inbox(Control),
+    /// Serve the data API alone on any PostgreSQL, with PostgREST's settings (`PGRST_*`, or a file).
+    Rest(Rest),
     /// Run every check and test of a source checkout.
     Test(Test),
     /// Print a completion script for a shell.
@@ -81,6 +83,12 @@ pub(crate) struct Start {
     /// The background half of `--detach`: steps and banner go to a pipe.
     #[arg(long, hide = true)]
     pub(crate) background: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rest {
+    /// A configuration file as PostgREST has it; `PGRST_*` variables win over it.
+    pub(crate) file: Option<PathBuf>,
 }
 
 /// Where the control plane is, and who asks.

@@ -3,6 +3,7 @@
 mod completions;
 mod inbox;
 mod project;
+mod rest;
 mod start;
 mod status;
 mod stop;
@@ -32,6 +33,7 @@ pub(crate) fn run(command: Command, output: Output) -> Result<ExitCode> {
         Command::Project(args) => block_on(project::run(args, output, environment)),
         Command::Inbox(args) => block_on(inbox::run(&args, output, environment)),
         Command::Test(args) => block_on(test::run(args, output, environment)),
+        Command::Rest(args) => block_on(rest::run(args, environment)),
         Command::Completions { shell } => {
             completions::run(shell);
             Ok(ExitCode::SUCCESS)

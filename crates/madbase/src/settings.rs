@@ -1,5 +1,6 @@
 //! What only the environment says: secrets and where programs are. Read here, once, and passed on as values.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -41,6 +42,13 @@ impl Environment {
 /// The value of a variable; empty counts as unset.
 pub(crate) fn text(name: &str) -> Option<String> {
     raw(name)?.into_string().ok()
+}
+
+/// All variables that start with `prefix`.
+pub(crate) fn starting_with(prefix: &str) -> BTreeMap<String, String> {
+    let texts = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    texts.filter(|(name, _)| name.starts_with(prefix)).collect()
 }
 
 fn raw(name: &str) -> Option<OsString> {

@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 
 use self::postgres::Postgres;
 use self::serve::Server;
-use self::signals::Signals;
+pub(super) use self::signals::Signals;
 use crate::banner::{Addresses, Banner, http_url};
 use crate::cli::Start;
 use crate::layout::Layout;
