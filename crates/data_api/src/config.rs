@@ -13,7 +13,9 @@ pub struct Config {
     pub max_plans: usize,
     /// How long notifications must pause before the catalog is loaded again.
     pub reload_quiet: Duration,
-    /// The version of PostgREST that `Warning` names.
+    /// What whoever calls the router has cut off from the path: the document at `/` says that paths begin there.
+    pub base_path: String,
+    /// The version of PostgREST that `Warning` and the document at `/` name.
     pub postgrest_version: String,
 }
 
@@ -24,6 +26,7 @@ impl Default for Config {
             max_catalogs: 100,
             max_plans: 1_000,
             reload_quiet: Duration::from_millis(100),
+            base_path: "/rest/v1".into(),
             postgrest_version: "16.2".into(),
         }
     }

@@ -225,7 +225,8 @@ impl<'a> Exchange<'a> {
         };
         let host = request::text_of(&self.parts.headers, &HOST);
         let proxy = settings.openapi_server_proxy_uri.as_deref();
-        let server = openapi::Server::of(proxy, self.parts.extensions.get(), host);
+        let public = self.parts.extensions.get().map(|it| (it, self.api.config.base_path.as_str()));
+        let server = openapi::Server::of(proxy, public, host);
         Ok(response::description(&request, openapi::document(context, &server)))
     }
 

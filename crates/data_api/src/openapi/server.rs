@@ -3,9 +3,6 @@
 use common::PublicUrl;
 use http::Uri;
 
-/// The path that the gateway cuts off.
-const PREFIX: &str = "/rest/v1";
-
 /// The address of the API, in the parts that Swagger wants.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Server {
@@ -18,11 +15,12 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// As the setting `openapi-server-proxy-uri` says, else as the gateway was reached, else as the client named us.
-    pub(crate) fn of(setting: Option<&str>, public: Option<&PublicUrl>, host: Option<&str>) -> Self {
+    /// As the setting `openapi-server-proxy-uri` says, else as the gateway was reached and what it cut off from the
+    /// path, else as the client named us.
+    pub(crate) fn of(setting: Option<&str>, public: Option<(&PublicUrl, &str)>, host: Option<&str>) -> Self {
         setting
             .and_then(Self::parse)
-            .or_else(|| Self::parse(&format!("{}{PREFIX}", public?.0)))
+            .or_else(|| public.and_then(|(url, base_path)| Self::parse(&format!("{}{base_path}", url.0))))
             .or_else(|| Self::parse(&format!("http://{}/", host?)))
             .unwrap_or(Self { scheme: "http", host: "localhost:80".into(), base_path: "/".into() })
     }
@@ -45,7 +43,7 @@ mod tests {
 
     fn check(setting: Option<&str>, public: Option<&str>, host: Option<&str>) -> String {
         let public = public.map(|it| PublicUrl(it.into()));
-        let server = Server::of(setting, public.as_ref(), host);
+        let server = Server::of(setting, public.as_ref().map(|it| (it, "/rest/v1")), host);
         format!("{} {} {}", server.scheme, server.host, server.base_path)
     }
 
@@ -62,6 +60,8 @@ mod tests {
 
     #[test]
     fn an_address_without_path_begins_at_the_root() {
+        let public = PublicUrl("http://api.test".into());
+        assert_eq!(Server::of(None, Some((&public, "")), None).base_path, "/");
         assert_eq!(check(Some("http://[::1]"), None, None), "http [::1]:80 /");
     }
 

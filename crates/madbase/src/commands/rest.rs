@@ -92,7 +92,11 @@ fn build(
         ..PoolSettings::default()
     };
     let databases = Databases::new(server, pools);
-    let config = data_api::Config { max_body_bytes: MAX_BODY_BYTES, ..data_api::Config::default() };
+    let config = data_api::Config {
+        max_body_bytes: MAX_BODY_BYTES,
+        base_path: String::new(),
+        ..data_api::Config::default()
+    };
     let data_api = DataApi::new(config, databases.clone());
     let services = gateway::Services { auth: Router::new(), data_api: data_api::router(data_api.clone()) };
     let sole = Arc::new(Sole::new(settings, options, databases.clone(), data_api)?);
