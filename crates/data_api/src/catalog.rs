@@ -8,6 +8,7 @@ mod fuzzy;
 mod links;
 mod load;
 mod origins;
+pub(crate) mod role;
 #[cfg(test)]
 pub(crate) mod sample;
 mod table;
@@ -21,6 +22,7 @@ pub(crate) use function::{Function, Parameter, Volatility};
 pub(crate) use links::{Link, Relationship};
 pub(crate) use table::{Column, Table};
 
+use self::role::Role;
 use crate::error::CatalogError;
 use crate::prepared::Reads;
 use crate::request::MediaType;
@@ -74,6 +76,8 @@ pub(crate) struct Catalog {
     representations: HashMap<String, HashMap<String, Expression>>,
     /// By relation (`None`: any), then media type.
     handlers: HashMap<Option<Name>, HashMap<MediaType, Handler>>,
+    /// Roles that a request may run as, if they have settings of their own.
+    roles: HashMap<String, Role>,
     /// What was planned with it.
     pub(crate) reads: Reads,
 }
@@ -82,6 +86,11 @@ pub(crate) struct Catalog {
 const MAX_TABLES_FOR_HINTS: usize = 500;
 
 impl Catalog {
+    /// The settings of a role: `name=value`.
+    pub(crate) fn role_settings(&self, role: &str) -> &[String] {
+        self.roles.get(role).map_or(&[], |it| &it.settings)
+    }
+
     /// The relation `name` of `schema`.
     ///
     /// # Errors

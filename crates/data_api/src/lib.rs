@@ -19,6 +19,7 @@ mod response;
 mod routes;
 mod run;
 mod sql;
+mod watch;
 
 pub use config::Config;
 pub use error::Error;

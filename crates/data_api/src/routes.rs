@@ -21,6 +21,7 @@ use crate::prepared::{PreparedRead, Shape};
 use crate::request::prefer::Count;
 use crate::request::{self, Action, MediaType, Parameters, Request};
 use crate::run::{self, Check, Form, Outcome, Runner};
+use crate::watch::Watch;
 use crate::{Config, openapi, response, sql};
 
 /// Handles of the service. Cheap to clone.
@@ -130,10 +131,11 @@ async fn pipeline(
     request: HttpRequest,
 ) -> Result<Response, Error> {
     let catalog = api.catalogs.of(project).await?;
+    let watch = Watch::start(project.rest.server_timing_enabled);
     let (parts, body) = request.into_parts();
     let target = Target::parse(parts.uri.path())?.resolve(&project.rest)?;
-    let exchange = Exchange { api, project, caller, catalog: &catalog, parts: &parts };
-    match (target.action(&parts.method)?, &target) {
+    let exchange = Exchange { api, project, caller, catalog: &catalog, parts: &parts, watch };
+    let answered = match (target.action(&parts.method)?, &target) {
         (None, target) => exchange.options(target),
         (Some(action), Target::Root) => exchange.describe(action).await,
         (Some(action @ Action::Read), Target::Relation(name)) => exchange.read(action, name).await,
@@ -143,7 +145,13 @@ async fn pipeline(
         (Some(action), Target::Function(name)) => {
             exchange.call(action, name, api.body(action, body).await?).await
         }
-    }
+    };
+    answered.map(|mut response| {
+        if let Some(times) = exchange.watch.times() {
+            response.extensions_mut().insert(times);
+        }
+        response
+    })
 }
 
 impl DataApi {
@@ -171,6 +179,7 @@ struct Exchange<'a> {
     caller: &'a Caller,
     catalog: &'a Catalog,
     parts: &'a Parts,
+    watch: Watch,
 }
 
 impl<'a> Exchange<'a> {
@@ -192,6 +201,7 @@ impl<'a> Exchange<'a> {
 
     /// The settings of the transaction.
     fn session(&self, request: &Request<'_>, function_settings: &[String]) -> store::Session {
+        self.watch.planned();
         run::session(
             self.caller,
             run::Head {
@@ -201,6 +211,7 @@ impl<'a> Exchange<'a> {
                 schema: request.schema,
                 timezone: request.preferences.timezone.as_deref(),
                 settings: &self.project.rest,
+                role_settings: self.catalog.role_settings(self.caller.role()),
                 function_settings,
             },
         )
@@ -210,11 +221,13 @@ impl<'a> Exchange<'a> {
     async fn describe(&self, action: Action) -> Result<Response, Error> {
         let parameters = self.parameters();
         let request = Request::parse(self.head(), action, &parameters, Bytes::new())?;
+        self.watch.parsed();
         openapi::negotiate(&request.accepts)?;
         let settings = &self.project.rest;
         let statement = openapi::statement(request.schema, settings.openapi_mode);
         let session = self.session(&request, &[]);
         let answer = self.api.databases.of(self.project).await.read(&session, &statement).await;
+        self.watch.ran();
         let answer = answer.map_err(|it| Error::of_store(it, self.caller.authenticated))?;
         let context = openapi::Context {
             catalog: self.catalog,
@@ -239,6 +252,7 @@ impl<'a> Exchange<'a> {
             return self.read_prepared(&read, (name, &parameters), &shape).await;
         }
         let request = Request::parse(self.head(), action, &parameters, Bytes::new())?;
+        self.watch.parsed();
         let shaped = plan::read(self.context(&request), name)?;
         let max_rows = self.project.rest.db_max_rows;
         let statement = sql::read(&shaped, request.preferences.count, max_rows);
@@ -248,6 +262,7 @@ impl<'a> Exchange<'a> {
             Runner { database: &database, session: &session, authenticated: self.caller.authenticated };
         let check = Check::of(&request, &shaped.media);
         let mut outcome = runner.read(&statement, Form::of(&shaped), check).await?;
+        self.watch.ran();
         if let MediaType::Plan(_) = &shaped.media {
             return Ok(response::plan(&request, &shaped.media, &outcome));
         }
@@ -287,11 +302,13 @@ impl<'a> Exchange<'a> {
         shape: &Shape<'_>,
     ) -> Result<Response, Error> {
         let request = read.request();
+        self.watch.parsed();
         let session = self.session(&request, &[]);
         let database = self.api.databases.of(self.project).await;
         let runner =
             Runner { database: &database, session: &session, authenticated: self.caller.authenticated };
         let outcome = runner.read(&read.statement(shape), read.form, read.check).await?;
+        self.watch.ran();
         let verbosity = self.project.rest.client_error_verbosity;
         Ok(response::read(&request, from, &read.media, &outcome, verbosity)?)
     }
@@ -322,6 +339,7 @@ impl<'a> Exchange<'a> {
     async fn write(&self, action: Action, name: &str, body: Bytes) -> Result<Response, Error> {
         let parameters = self.parameters();
         let request = Request::parse(self.head(), action, &parameters, body)?;
+        self.watch.parsed();
         let plan = plan::write(self.context(&request), name)?;
         let with_location = plan.has_location(&request);
         let statement = sql::write(&plan, with_location);
@@ -332,6 +350,7 @@ impl<'a> Exchange<'a> {
         let media = &plan.shaped.media;
         let end = (Check::of(&request, media), run::keeps(&self.project.rest, &request.preferences));
         let outcome = runner.write(&statement, Form::of(&plan.shaped), end).await?;
+        self.watch.ran();
         if let MediaType::Plan(_) = media {
             return Ok(response::plan(&request, media, &outcome));
         }
@@ -343,6 +362,7 @@ impl<'a> Exchange<'a> {
     async fn call(&self, action: Action, name: &str, body: Bytes) -> Result<Response, Error> {
         let parameters = self.parameters();
         let request = Request::parse(self.head(), action, &parameters, body)?;
+        self.watch.parsed();
         let plan = plan::call(self.context(&request), name)?;
         let max_rows = self.project.rest.db_max_rows;
         let statement = sql::call(&plan, request.payload.as_ref(), request.preferences.count, max_rows);
@@ -358,6 +378,7 @@ impl<'a> Exchange<'a> {
             let keep = run::keeps(&self.project.rest, &request.preferences);
             runner.write(&statement, Form::of(&plan.shaped), (check, keep)).await?
         };
+        self.watch.ran();
         if let MediaType::Plan(_) = media {
             return Ok(response::plan(&request, media, &outcome));
         }

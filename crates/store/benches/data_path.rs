@@ -85,7 +85,7 @@ async fn client_loop(database: Arc<Database>, role: String, client: u32, started
         ("request.method".into(), "GET".to_owned()),
         ("request.path".into(), "/bench".to_owned()),
     ];
-    let session = Session { settings, before: None };
+    let session = Session { settings, ..Session::default() };
     let (mut times, mut id) = (Vec::new(), client);
     while started.elapsed() < TIME {
         id = (id * 7919 + 1) % ROWS;

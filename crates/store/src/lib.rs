@@ -28,7 +28,7 @@ pub use error::{Error, PgError};
 pub use listen::{Notification, Notifications};
 pub use migrate::migrate;
 pub use server::{Defaults, Server};
-pub use statement::{End, Session, Statement};
+pub use statement::{End, Isolation, Session, Statement};
 
 /// A pooled `tokio-postgres` connection; dereferences to `tokio_postgres::Client`.
 pub use deadpool_postgres::Object as ServiceClient;

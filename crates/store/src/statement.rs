@@ -27,8 +27,21 @@ pub struct Session {
     /// `set_config(name, value, true)`, in order. `role` comes first by convention, so that what follows
     /// is checked with the caller's rights.
     pub settings: Vec<(Cow<'static, str>, String)>,
+    /// The isolation level; `None` is the server's default.
+    pub isolation: Option<Isolation>,
     /// A statement without parameters to run after the settings (PostgREST's `db-pre-request`): its text.
     pub before: Option<Arc<str>>,
+}
+
+/// How far a transaction is apart from others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// Each statement sees what was committed before it.
+    ReadCommitted,
+    /// All statements see what was committed before the first.
+    RepeatableRead,
+    /// As if transactions ran one after another.
+    Serializable,
 }
 
 /// How a write's transaction ends.

@@ -1,4 +1,4 @@
-//! Reads a catalog: seven statements over `pg_catalog`, each row one JSON text.
+//! Reads a catalog: eight statements over `pg_catalog`, each row one JSON text.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,11 +10,12 @@ use serde::de::DeserializeOwned;
 use store::{Database, Session, Statement};
 
 use super::links::{self, Constraint, RowFunction, Sources, View};
+use super::role::Role;
 use super::{Catalog, Expression, Function, Handler, Name, Table};
 use crate::request::MediaType;
 
-/// Settings of a function that hold for the whole transaction of its call.
-const HOISTED: [&str; 2] = ["statement_timeout=", "plan_filter.statement_cost_limit="];
+/// Where the isolation level of a function's transaction is.
+const ISOLATION: &str = "default_transaction_isolation";
 
 /// Read what the exposed schemas of `settings` hold.
 ///
@@ -34,7 +35,7 @@ pub(super) async fn load(database: &Database, settings: &RestSettings) -> Result
     let casts: Vec<Cast> = rows(database, include_str!("load/representations.sql"), None).await?;
     let handlers: Vec<HandlerRow> = rows(database, include_str!("load/handlers.sql"), Some(&schemas)).await?;
     for function in &mut functions {
-        function.settings.retain(|it| HOISTED.iter().any(|name| it.starts_with(name)));
+        function.settings.retain(|it| is_hoisted(it, &settings.db_hoisted_tx_settings));
     }
     links::add_view_keys(&mut tables, &sources, exposed);
     let relationships = links::find(&sources, &tables, exposed);
@@ -46,7 +47,15 @@ pub(super) async fn load(database: &Database, settings: &RestSettings) -> Result
     catalog.add_functions(functions);
     catalog.add_representations(casts);
     catalog.add_handlers(handlers);
+    let roles: Vec<Role> = rows(database, include_str!("load/roles.sql"), None).await?;
+    catalog.roles = roles.into_iter().map(|it| (it.name.clone(), it)).collect();
     Ok(catalog)
+}
+
+/// Whether a function's setting (`name=value`) holds for the whole transaction of its call.
+fn is_hoisted(setting: &str, hoisted: &[String]) -> bool {
+    let name = setting.split_once('=').map_or(setting, |it| it.0);
+    name == ISOLATION || hoisted.iter().any(|it| it == name)
 }
 
 /// An implicit cast.

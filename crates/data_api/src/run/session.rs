@@ -9,6 +9,8 @@ use http::{HeaderMap, Method, header::COOKIE};
 use serde_json::{Map, Value};
 use store::Session;
 
+use crate::catalog::role;
+
 /// The head of a request and what is set besides.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Head<'a> {
@@ -24,6 +26,8 @@ pub(crate) struct Head<'a> {
     pub(crate) timezone: Option<&'a str>,
     /// The project's settings.
     pub(crate) settings: &'a RestSettings,
+    /// Settings of the caller's role: `name=value`.
+    pub(crate) role_settings: &'a [String],
     /// Settings of the function that is called: `name=value`.
     pub(crate) function_settings: &'a [String],
 }
@@ -31,6 +35,10 @@ pub(crate) struct Head<'a> {
 /// The session of a request; the role comes first.
 pub(crate) fn session(caller: &Caller, head: Head<'_>) -> Session {
     let mut settings: Vec<(Cow<'static, str>, String)> = Vec::with_capacity(8);
+    // As the login, which may make some of them where the role itself may not.
+    for (name, value) in role::pairs(head.role_settings) {
+        settings.push((name.to_owned().into(), value.to_owned()));
+    }
     settings.push(("role".into(), caller.role().to_owned()));
     let extra = head.settings.db_extra_search_path.iter().map(String::as_str);
     settings.push(("search_path".into(), search_path(std::iter::once(head.schema).chain(extra))));
@@ -42,15 +50,14 @@ pub(crate) fn session(caller: &Caller, head: Head<'_>) -> Session {
     if let Some(timezone) = head.timezone {
         settings.push(("timezone".into(), timezone.to_owned()));
     }
-    for setting in head.function_settings {
-        if let Some((name, value)) = setting.split_once('=') {
-            settings.push((name.to_owned().into(), value.to_owned()));
-        }
+    for (name, value) in role::pairs(head.function_settings) {
+        settings.push((name.to_owned().into(), value.to_owned()));
     }
     for (name, value) in &head.settings.app_settings {
         settings.push((name.clone().into(), value.clone()));
     }
-    Session { settings, before: head.settings.db_pre_request.as_deref().map(call_of) }
+    let isolation = role::isolation(head.function_settings).or_else(|| role::isolation(head.role_settings));
+    Session { settings, isolation, before: head.settings.db_pre_request.as_deref().map(call_of) }
 }
 
 /// Quoted names with commas between.

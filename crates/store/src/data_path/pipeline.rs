@@ -14,7 +14,7 @@ use super::job::{Job, Mode};
 use super::measures::Measures;
 use super::request::NO_VALUES;
 use super::statements::{Statements, Ticket};
-use crate::End;
+use crate::{End, Isolation};
 
 /// Turns jobs into messages, with the connection's prepared statements.
 #[derive(Debug)]
@@ -22,6 +22,7 @@ pub(super) struct Pipeline {
     statements: Statements,
     /// The texts that set so many settings.
     settings: HashMap<usize, Arc<str>>,
+    isolation: [Arc<str>; 3],
     begin: Arc<str>,
     commit: Arc<str>,
     rollback: Arc<str>,
@@ -35,6 +36,8 @@ impl Pipeline {
         Self {
             statements: Statements::new(statements),
             settings: HashMap::new(),
+            isolation: ["read committed", "repeatable read", "serializable"]
+                .map(|it| format!("set transaction_isolation = '{it}'").into()),
             begin: "begin".into(),
             commit: "commit".into(),
             rollback: "rollback".into(),
@@ -50,6 +53,11 @@ impl Pipeline {
         if matches!(job.mode, Mode::Write(End::Rollback | End::If(_))) {
             let begin = Arc::clone(&self.begin);
             self.step(flight, ("", &begin, NO_VALUES), out);
+            flight.own += 1;
+        }
+        if let Some(isolation) = request.isolation {
+            let text = self.isolation(isolation);
+            self.step(flight, ("", &text, NO_VALUES), out);
             flight.own += 1;
         }
         if request.settings > 0 {
@@ -94,10 +102,24 @@ impl Pipeline {
         frontend::execute(out);
     }
 
+    /// Before anything takes a snapshot. As a plain setting, because `set transaction` and `set local` warn outside of
+    /// BEGIN; the next transaction starts with the default again all the same.
+    fn isolation(&self, isolation: Isolation) -> Arc<str> {
+        let [read_committed, repeatable_read, serializable] = &self.isolation;
+        Arc::clone(match isolation {
+            Isolation::ReadCommitted => read_committed,
+            Isolation::RepeatableRead => repeatable_read,
+            Isolation::Serializable => serializable,
+        })
+    }
+
     fn settings(&mut self, count: usize) -> Arc<str> {
         let text = self.settings.entry(count).or_insert_with(|| {
             let call = |idx| format!("pg_catalog.set_config(${},${},true)", 2 * idx + 1, 2 * idx + 2);
-            format!("select {}", (0..count).map(call).collect::<Vec<_>>().join(",")).into()
+            let calls: Vec<_> = (0..count).map(call).collect();
+            // Counted, so that PostgreSQL does not send all values back; a function takes at most 100 arguments.
+            let counts = calls.chunks(50).map(|it| format!("pg_catalog.num_nulls({})", it.join(",")));
+            format!("select {}", counts.collect::<Vec<_>>().join(",")).into()
         });
         Arc::clone(text)
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
-use crate::{Error, PgError, Session, Statement};
+use crate::{Error, Isolation, PgError, Session, Statement};
 
 /// Values of a statement without parameters.
 pub(super) const NO_VALUES: &[u8] = &[0, 0, 0, 0, 0, 0];
@@ -19,6 +19,7 @@ const MAX_BYTES: usize = 0x3fff_ffff;
 pub(super) struct Request {
     /// The role that it runs as: prepared statements are kept by role, since RLS plans depend on it.
     pub(super) role: Box<str>,
+    pub(super) isolation: Option<Isolation>,
     /// How many `set_config` calls precede it.
     pub(super) settings: usize,
     pub(super) settings_values: Bytes,
@@ -50,6 +51,7 @@ impl Request {
         let role = session.settings.iter().find(|(name, _)| name == "role");
         Ok(Self {
             role: role.map_or("", |(_, value)| value).into(),
+            isolation: session.isolation,
             settings,
             settings_values,
             before: session.before.clone(),
@@ -107,7 +109,7 @@ mod tests {
     #[test]
     fn the_role_is_found_and_reads_are_read_only() {
         let settings = vec![("role".into(), "anon".to_owned()), ("a.b".into(), "c".to_owned())];
-        let session = Session { settings, before: None };
+        let session = Session { settings, ..Session::default() };
         let request = Request::encode(&session, &statement("select 1", vec![]), true).unwrap();
         assert_eq!((&*request.role, request.settings), ("anon", 3));
         assert!(request.settings_values.ends_with(b"\0\0\0\x15transaction_read_only\0\0\0\x02on\0\0"));

@@ -20,7 +20,7 @@ fn statement(text: &str, params: &[&str]) -> Statement {
 fn session(role: &str, settings: &[(&'static str, &str)]) -> Session {
     let role = [("role".into(), role.to_owned())];
     let settings = settings.iter().map(|(name, value)| ((*name).into(), (*value).to_owned()));
-    Session { settings: role.into_iter().chain(settings).collect(), before: None }
+    Session { settings: role.into_iter().chain(settings).collect(), ..Session::default() }
 }
 
 /// The first column of the only row.
