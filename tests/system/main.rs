@@ -11,6 +11,7 @@
 mod commands;
 mod crash;
 mod refusals;
+mod rest;
 mod server;
 mod shutdown;
 mod start;

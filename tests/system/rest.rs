@@ -1,0 +1,154 @@
+//! `madbase rest`: the data API alone, on a plain PostgreSQL database, with PostgREST's settings.
+
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::server::{Home, read, until};
+
+/// A database without anything of Supabase, and a login as PostgREST wants it.
+const PLAIN: &str = "
+    create role rest_login login noinherit password 'pw';
+    create role visitor nologin; create role member nologin;
+    grant visitor, member to rest_login;
+    create schema shop; create schema other;
+    grant usage on schema shop, other to visitor, member;
+    create table shop.items (id int primary key, name text);
+    create table other.things (id int primary key);
+    insert into shop.items values (1, 'hat'), (2, 'bag');
+    grant select on shop.items, other.things to visitor;
+    grant select, insert on shop.items to member;
+    create function shop.told(name text) returns text language sql as 'select current_setting(name, true)';
+    alter role visitor set statement_timeout = '7s';
+    alter role member set default_transaction_isolation = 'serializable';
+    alter role rest_login set pgrst.db_max_rows = '1';";
+
+/// A running `madbase rest`.
+struct Rest {
+    child: Child,
+    url: String,
+}
+
+impl Rest {
+    fn start(home: &Home, port: u16, prepare: impl FnOnce(&mut Command)) -> Self {
+        let log = std::fs::File::options().append(true).create(true).open(home.file("rest.log")).unwrap();
+        let mut command = home.command(&["rest", home.file("rest.conf").to_str().unwrap()]);
+        command.env("PGRST_SERVER_HOST", "127.0.0.1").env("PGRST_SERVER_PORT", port.to_string());
+        prepare(&mut command);
+        let child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        Self { child, url: format!("http://127.0.0.1:{port}") }
+    }
+
+    async fn get(&self, path: &str) -> Option<(StatusCode, Value)> {
+        let answer = reqwest::get(format!("{}{path}", self.url)).await.ok()?;
+        Some((answer.status(), answer.json().await.unwrap_or_default()))
+    }
+
+    async fn until_answered(&self, home: &Home, path: &str, expected: Value) {
+        let mut last = None;
+        let asked = async || {
+            last = self.get(path).await;
+            last.as_ref().is_some_and(|(_, body)| *body == expected)
+        };
+        until(&format!("{path} gives {expected}; log: {}", read(&home.file("rest.log"))), asked).await;
+    }
+}
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+async fn connect(url: &str) -> tokio_postgres::Client {
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+#[tokio::test]
+async fn the_data_api_runs_alone_with_postgrest_s_settings() {
+    let search = state::postgres::Search { only: None, path: std::env::var_os("PATH") };
+    let cluster = state::postgres::ephemeral(&search).await.unwrap();
+    let administrator = connect(cluster.url()).await;
+    administrator.batch_execute(PLAIN).await.unwrap();
+    let (_, place) = cluster.url().split_once('@').unwrap();
+    let (home, url) = (&Home::new(), format!("postgres://rest_login:pw@{place}"));
+    std::fs::write(home.file("uri"), format!("{url}\n")).unwrap();
+    let file = format!(
+        "db-uri = \"@{}\"\ndb-schemas = \"shop\" # its only one\ndb-anon-role = \"nobody\"\njwt-role-claim-key = \"$$.app.role\"\n",
+        home.file("uri").display()
+    );
+    std::fs::write(home.file("rest.conf"), file).unwrap();
+    let secret = "a secret of at least thirty-two bytes";
+    let (port, admin) = (free_port(), free_port());
+    let mut rest = Rest::start(home, port, |command| {
+        command.env("PGRST_DB_ANON_ROLE", "visitor").env("PGRST_JWT_SECRET", secret);
+        command.env("PGRST_ADMIN_SERVER_PORT", admin.to_string());
+    });
+    // The role's setting limits rows to one; no key, no prefix.
+    rest.until_answered(home, "/items?order=id", json!([{ "id": 1, "name": "hat" }])).await;
+    // Settings of the impersonated role hold.
+    assert_eq!(rest.get("/rpc/told?name=statement_timeout").await.unwrap().1, "7s");
+    assert_eq!(rest.get("/rpc/told?name=transaction_isolation").await.unwrap().1, "read committed");
+
+    // A token's role is where the path says.
+    let ring = common::jwt::KeyRing::from_jwt_secret(secret).unwrap();
+    let token = ring.sign(json!({ "app": { "role": "member" } }).as_object().unwrap()).unwrap();
+    let client = reqwest::Client::new();
+    let insert = client.post(format!("{}/items", rest.url)).bearer_auth(&token).json(&json!({ "id": 3 }));
+    assert_eq!(insert.send().await.unwrap().status(), 201);
+    let told = client.get(format!("{}/rpc/told?name=transaction_isolation", rest.url)).bearer_auth(&token);
+    assert_eq!(told.send().await.unwrap().json::<Value>().await.unwrap(), "serializable");
+    let told = client.post(format!("{}/rpc/told", rest.url)).bearer_auth(&token);
+    let told = told.json(&json!({ "name": "transaction_isolation" })).send().await.unwrap();
+    assert_eq!(told.json::<Value>().await.unwrap(), "serializable");
+    let (status, error) = rest.get("/nothing").await.unwrap();
+    assert_eq!((status.as_u16(), &error["code"]), (404, &json!("PGRST205")));
+
+    // New settings in the database come with a notification.
+    administrator
+        .batch_execute("alter role rest_login set pgrst.db_schemas = 'other'; alter role rest_login reset pgrst.db_max_rows")
+        .await
+        .unwrap();
+    administrator.batch_execute("notify pgrst, 'reload config'").await.unwrap();
+    rest.until_answered(home, "/things", json!([])).await;
+
+    for (path, expected) in [("live", 200), ("ready", 200), ("metrics", 200), ("other", 404)] {
+        let answer = reqwest::get(format!("http://127.0.0.1:{admin}/{path}")).await.unwrap();
+        assert_eq!(answer.status(), expected, "{path}");
+    }
+    kill(Pid::from_raw(i32::try_from(rest.child.id()).unwrap()), Signal::SIGTERM).unwrap();
+    let mut status = None;
+    until("it stops", async || {
+        status = rest.child.try_wait().unwrap();
+        status.is_some()
+    })
+    .await;
+    assert!(status.unwrap().success(), "log: {}", read(&home.file("rest.log")));
+    assert!(!read(&home.file("rest.log")).contains(secret));
+}
+
+#[test]
+fn rest_says_what_is_wrong_with_its_settings() {
+    let home = Home::new();
+    let refusal = |name: &str, value: &str| {
+        let mut command = home.command(&["rest"]);
+        let output =
+            command.env("PGRST_SERVER_PORT", free_port().to_string()).env(name, value).output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(refusal("PGRST_JWT_SECRET", "short").contains("at least 32 characters"));
+    assert!(refusal("PGRST_DB_TX_END", "never").contains("commit-allow-override"));
+    let (code, message) = home.refusal(&["rest", "nowhere.conf"]);
+    assert!(code == 1 && message.contains("nowhere.conf"), "{message}");
+}
