@@ -76,6 +76,9 @@ pub enum Error {
     /// A panic was caught.
     #[error("Unexpected failure, please check server logs for more information")]
     Panicked,
+    /// A service answered with a status that ends no request (1xx).
+    #[error("The answer has a status that no answer can have")]
+    Broken,
 }
 
 impl Error {
@@ -91,7 +94,7 @@ impl Error {
             Self::Method { .. } => ErrorKind::Invalid,
             Self::BodyTooLarge { .. } => ErrorKind::Limited,
             Self::MetricsHidden => ErrorKind::Forbidden,
-            Self::NoSecret | Self::Panicked => ErrorKind::Internal,
+            Self::NoSecret | Self::Panicked | Self::Broken => ErrorKind::Internal,
         }
     }
 
@@ -113,7 +116,7 @@ impl Error {
             Self::BodyTooLarge { .. } => "request_entity_too_large",
             Self::Timeout => "request_timeout",
             Self::MetricsHidden => "metrics_hidden",
-            Self::Panicked => "unexpected_failure",
+            Self::Panicked | Self::Broken => "unexpected_failure",
         }
     }
 
@@ -134,7 +137,8 @@ impl Error {
             | Self::NoRoute
             | Self::NotBuilt { .. }
             | Self::MetricsHidden
-            | Self::Panicked => self.kind().status(),
+            | Self::Panicked
+            | Self::Broken => self.kind().status(),
         }
     }
 
@@ -223,7 +227,8 @@ impl Error {
             | Self::NotBuilt { .. }
             | Self::BodyTooLarge { .. }
             | Self::MetricsHidden
-            | Self::Panicked => {}
+            | Self::Panicked
+            | Self::Broken => {}
         }
     }
 }

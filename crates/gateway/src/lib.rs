@@ -24,6 +24,7 @@ mod credentials;
 mod error;
 mod events;
 mod forwarded;
+mod framing;
 mod host;
 mod network;
 mod operations;

@@ -23,7 +23,7 @@ use crate::host::{self, Named};
 use crate::route::{self, Route, Target};
 use crate::serve::Peer;
 use crate::state::Inner;
-use crate::{Error, Gateway, body_limit, compress, cors, operations, request_id, security, timing};
+use crate::{Error, Gateway, body_limit, compress, cors, framing, operations, request_id, security, timing};
 
 /// Auth's clients name by it the shape of errors that they understand.
 const API_VERSION: HeaderName = HeaderName::from_static("x-supabase-api-version");
@@ -187,7 +187,7 @@ async fn forward(
         return Err(Error::BodyTooLarge { max_bytes: limits.max_body_bytes });
     }
     match answer {
-        Ok(Ok(response)) => Ok(response),
+        Ok(Ok(response)) => framing::reframe(&visit.method, response),
         Ok(Err(never)) => match never {},
         Err(_elapsed) => Err(Error::Timeout),
     }

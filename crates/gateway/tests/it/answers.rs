@@ -248,3 +248,20 @@ async fn the_operator_s_address_beats_the_host_header() {
     let seen: Value = request.send().await.unwrap().json().await.unwrap();
     assert_eq!(seen["url"], "http://board.localhost:8000");
 }
+
+#[tokio::test]
+async fn a_service_has_no_say_in_how_its_answer_is_framed() {
+    let world = World::new().await;
+    for _ in 0..2 {
+        let response = world.get("/rest/v1/framed/200").send().await.unwrap();
+        assert_eq!(response.headers()["content-length"], "8");
+        assert!(!response.headers().contains_key("transfer-encoding"));
+        assert_eq!(response.text().await.unwrap(), "12345678");
+    }
+    for status in [100, 101] {
+        let response = world.get(&format!("/rest/v1/framed/{status}")).send().await.unwrap();
+        assert_eq!(response.status(), 500);
+        let body: Value = response.json().await.unwrap();
+        assert_eq!(body["code"], "unexpected_failure");
+    }
+}

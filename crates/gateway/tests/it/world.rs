@@ -183,6 +183,7 @@ fn service(name: &'static str) -> Router {
         .route("/rows", get(rows))
         .route("/rows/{bytes}", get(rows_of))
         .route("/events", get(events))
+        .route("/framed/{status}", any(framed))
         .route("/own", get(|| async { [("x-frame-options", "SAMEORIGIN"), ("x-request-id", "mine")] }))
         .fallback(echo)
 }
@@ -194,6 +195,12 @@ async fn panic() -> StatusCode {
 async fn sleep(axum::extract::Path(ms): axum::extract::Path<u64>) -> &'static str {
     tokio::time::sleep(Duration::from_millis(ms)).await;
     "slept"
+}
+
+/// A status of the caller's choice, and headers that lie about the answer's frame.
+async fn framed(axum::extract::Path(status): axum::extract::Path<u16>) -> Response {
+    let headers = [("content-length", "5"), ("transfer-encoding", "chunked"), ("connection", "upgrade")];
+    (StatusCode::from_u16(status).unwrap(), headers, "12345678").into_response()
 }
 
 async fn rows() -> Response {

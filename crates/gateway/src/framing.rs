@@ -1,0 +1,85 @@
+//! How an answer is framed is between us and the client: what a service says about it counts for nothing.
+//!
+//! Functions of a project's database can set any header and status of the data API's answers. A length that is not the
+//! body's, or a `Transfer-Encoding`, would let whoever controls such a value split the answer in two.
+
+use axum::body::Body;
+use http::{HeaderMap, HeaderName, Method, Response, header};
+use http_body::Body as _;
+
+use crate::Error;
+
+/// Headers of one connection (RFC 9110 §7.6.1): never passed on.
+const OF_THE_CONNECTION: [HeaderName; 6] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TRANSFER_ENCODING,
+    header::TRAILER,
+    header::UPGRADE,
+];
+
+/// `response` without a say about its framing.
+///
+/// # Errors
+/// [`Error::Broken`] for a status that ends no request (1xx).
+pub(crate) fn reframe(method: &Method, mut response: Response<Body>) -> Result<Response<Body>, Error> {
+    if response.status().is_informational() {
+        return Err(Error::Broken);
+    }
+    let length = response.body().size_hint().exact();
+    let headers = response.headers_mut();
+    for name in OF_THE_CONNECTION {
+        headers.remove(name);
+    }
+    // An answer to HEAD tells the length of a body that it has not.
+    if *method != Method::HEAD && length.is_some_and(|it| !claims(headers, it)) {
+        headers.remove(header::CONTENT_LENGTH);
+    }
+    Ok(response)
+}
+
+/// Whether nothing but `length` is claimed.
+fn claims(headers: &HeaderMap, length: u64) -> bool {
+    let all = headers.get_all(header::CONTENT_LENGTH);
+    all.iter().count() <= 1 && all.iter().all(|it| it.as_bytes() == length.to_string().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderValue, StatusCode};
+
+    use super::*;
+
+    fn check(method: &Method, sent: &[(&'static str, &'static str)]) -> String {
+        let mut response = Response::new(Body::from("12345678"));
+        for (name, value) in sent {
+            response.headers_mut().append(*name, HeaderValue::from_static(value));
+        }
+        let response = reframe(method, response).unwrap();
+        let kept: Vec<_> =
+            response.headers().iter().map(|(n, v)| format!("{n}={}", v.to_str().unwrap())).collect();
+        kept.join(" ")
+    }
+
+    #[test]
+    fn what_frames_the_answer_is_ours() {
+        let sent = [("transfer-encoding", "chunked"), ("connection", "x"), ("upgrade", "h2c"), ("x-a", "1")];
+        assert_eq!(check(&Method::GET, &sent), "x-a=1");
+        assert_eq!(check(&Method::GET, &[("content-length", "8")]), "content-length=8");
+        for lie in ["5", "+8", "08", ""] {
+            assert_eq!(check(&Method::GET, &[("content-length", lie)]), "", "{lie}");
+        }
+        assert_eq!(check(&Method::GET, &[("content-length", "8"), ("content-length", "5")]), "");
+        assert_eq!(check(&Method::HEAD, &[("content-length", "90")]), "content-length=90");
+    }
+
+    #[test]
+    fn an_informational_status_is_no_answer() {
+        for status in [StatusCode::CONTINUE, StatusCode::SWITCHING_PROTOCOLS] {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = status;
+            assert!(reframe(&Method::GET, response).is_err(), "{status}");
+        }
+    }
+}
