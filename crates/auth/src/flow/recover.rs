@@ -28,7 +28,7 @@ pub(crate) async fn run(auth: &Auth, ctx: &Context, fields: Fields) -> Result<()
     for _ in 0..ATTEMPTS {
         let db = auth.database(&ctx.project).await?;
         let Some(account) = queries::by_email(&db, &address).await? else {
-            return auth.outbox().pretend(&ctx.project, &address, ctx.now);
+            return auth.outbox().pretend(&ctx.project, (RECOVERY.kind, &address), ctx.now);
         };
         if send(auth, ctx, &db, (account, RECOVERY, challenge.as_ref())).await? {
             return Ok(());

@@ -24,6 +24,15 @@ enum Kind {
     EmailChange,
 }
 
+impl Kind {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Signup => "signup",
+            Self::EmailChange => "email_change",
+        }
+    }
+}
+
 /// Send a mail once more.
 pub(crate) async fn run(auth: &Auth, ctx: &Context, fields: Fields) -> Result<(), Error> {
     let (kind, address) = parse(&fields)?;
@@ -31,15 +40,15 @@ pub(crate) async fn run(auth: &Auth, ctx: &Context, fields: Fields) -> Result<()
     for _ in 0..ATTEMPTS {
         let db = auth.database(&ctx.project).await?;
         let Some(account) = queries::by_email(&db, &address).await? else {
-            return auth.outbox().pretend(&ctx.project, &address, ctx.now);
+            return auth.outbox().pretend(&ctx.project, (kind.name(), &address), ctx.now);
         };
         let done = match kind {
             Kind::Signup if account.user.is_confirmed() => {
-                return auth.outbox().pretend(&ctx.project, &address, ctx.now);
+                return auth.outbox().pretend(&ctx.project, (kind.name(), &address), ctx.now);
             }
             Kind::Signup => confirmation(auth, ctx, &db, (account, challenge.as_ref())).await?,
             Kind::EmailChange => match text(account.user.email_change.clone()) {
-                None => return auth.outbox().pretend(&ctx.project, &address, ctx.now),
+                None => return auth.outbox().pretend(&ctx.project, (kind.name(), &address), ctx.now),
                 Some(_) => user::resend_change(auth, ctx, &db, account).await?,
             },
         };

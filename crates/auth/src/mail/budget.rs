@@ -42,10 +42,17 @@ impl Budget {
         Ok(())
     }
 
-    /// A mail was asked for an address that belongs to nobody.
-    pub(super) fn pretend(&self, project: &Project, address: &str, now: Timestamp) -> Result<(), Error> {
-        let key = secret::fingerprint(&format!("{}\0{address}", project.reference));
+    /// A mail of a `kind` was asked for an address that gets none. Kinds are told apart as in a user's row, and the
+    /// mail counts as sent: else the answers to other requests would tell that it was not.
+    pub(super) fn pretend(
+        &self,
+        project: &Project,
+        (kind, address): (&'static str, &str),
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let key = secret::fingerprint(&format!("{}\0{kind}\0{address}", project.reference));
         check_frequency(self.unknown.get(&key), project.auth.mail_max_frequency_secs, now)?;
+        self.take(project, now)?;
         self.unknown.insert(key, now);
         Ok(())
     }

@@ -68,9 +68,14 @@ impl Outbox {
         Ok(Slot { permit, sender: Arc::clone(&self.sender) })
     }
 
-    /// Refuse as [`Outbox::reserve`] would, for an address that belongs to nobody.
-    pub(crate) fn pretend(&self, project: &Project, address: &str, now: Timestamp) -> Result<(), Error> {
-        self.budget.pretend(project, address, now)
+    /// Refuse as [`Outbox::reserve`] would, for an address that gets no mail of this `kind`.
+    pub(crate) fn pretend(
+        &self,
+        project: &Project,
+        (kind, address): (&'static str, &str),
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        self.budget.pretend(project, (kind, address), now)
     }
 }
 

@@ -44,6 +44,39 @@ fn an_unknown_address_is_answered_as_a_known_one() {
 }
 
 #[test]
+fn no_order_of_requests_tells_a_known_address_from_an_unknown_one() {
+    testkit::run(async {
+        let settings = AuthSettings { mail_max_per_hour: 8, ..AuthSettings::default() };
+        let api = Api::new("sequence", settings).await;
+        api.sign_up("ada@example.com").await;
+        let mut told = Vec::new();
+        for address in ["ada@example.com", "nobody@example.com"] {
+            let mut statuses = Vec::new();
+            for (path, kind) in [
+                ("/recover", None),
+                ("/resend", Some("signup")),
+                ("/resend", Some("email_change")),
+                ("/recover", None),
+            ] {
+                let body = json!({"email": address, "type": kind});
+                statuses.push(api.post(path, body).await.status.as_u16());
+            }
+            told.push(statuses);
+        }
+        assert_eq!(told[0], [200, 200, 200, 429]);
+        assert_eq!(told[0], told[1]);
+        // Six of the hour's eight mails are gone, whether they were sent or not.
+        api.sign_up("bob@example.com").await;
+        let mut left = Vec::new();
+        for name in ["eve", "eve.b", "eve.c", "bob"] {
+            let body = json!({"email": format!("{name}@example.com")});
+            left.push(api.post("/recover", body).await.status.as_u16());
+        }
+        assert_eq!(left, [200, 200, 429, 429]);
+    });
+}
+
+#[test]
 fn a_project_sends_so_many_mails_an_hour() {
     testkit::run(async {
         let api = Api::new("hourly", AuthSettings { mail_max_per_hour: 3, ..confirming() }).await;
