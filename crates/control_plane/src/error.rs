@@ -170,7 +170,7 @@ impl Error {
             Self::Reference(_) => "Use a reference such as `team-board`.",
             Self::Query(_) => "Correct or remove the named parameter.",
             Self::Token => {
-                "Send `Authorization: Bearer <admin token>`; `madbase start` shows where it is kept."
+                "Send `Authorization: Bearer <admin token>`; it is in the file `secrets/admin_token` of the data directory."
             }
             Self::Route | Self::Method => {
                 "See docs/reference/control-plane.md for the routes and their methods."

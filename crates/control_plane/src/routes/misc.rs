@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use common::ProjectRef;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -51,7 +52,7 @@ pub(super) async fn clear_inbox(State(plane): State<ControlPlane>) -> StatusCode
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AuditFilter {
-    project: Option<String>,
+    project: Option<ProjectRef>,
     before: Option<i64>,
     limit: Option<u16>,
 }
@@ -65,7 +66,12 @@ pub(super) async fn audit(
     if !(1..=1000).contains(&limit) {
         return Err(Error::Query("limit must be 1 to 1000".into()));
     }
-    let lines =
-        queries::audit(&plane.inner.db, filter.project.as_deref(), filter.before, limit.into()).await?;
+    let lines = queries::audit(
+        &plane.inner.db,
+        filter.project.as_ref().map(ProjectRef::as_str),
+        filter.before,
+        limit.into(),
+    )
+    .await?;
     Ok(Json(json!({"audit": lines})))
 }
