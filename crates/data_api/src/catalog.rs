@@ -57,6 +57,8 @@ pub(crate) struct Handler {
     pub(crate) media: MediaType,
     /// Whether the answer is bytes, which PostgreSQL writes as `\x…`.
     pub(crate) is_binary: bool,
+    /// Whether the answer is `jsonb`, whose binary form begins with a version: PostgREST passes that byte on.
+    pub(crate) is_jsonb: bool,
 }
 
 /// The relations and functions of one exposed schema.

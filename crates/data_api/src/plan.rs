@@ -67,6 +67,11 @@ impl Shaped<'_> {
     pub(crate) fn is_binary(&self) -> bool {
         matches!(self.representation, Representation::Custom { handler, .. } if handler.is_binary)
     }
+
+    /// Whether the body is a handler's `jsonb`.
+    pub(crate) fn is_jsonb(&self) -> bool {
+        matches!(self.representation, Representation::Custom { handler, .. } if handler.is_jsonb)
+    }
 }
 
 /// How rows become a body.

@@ -41,6 +41,8 @@ pub(crate) enum Form {
     Text,
     /// Bytes in hexadecimal.
     Binary,
+    /// `jsonb` of a handler: its version goes before it.
+    Jsonb,
     /// The lines of `explain`.
     Plan,
 }
@@ -51,6 +53,7 @@ impl Form {
         match shaped.media {
             MediaType::Plan(_) => Self::Plan,
             _ if shaped.is_binary() => Self::Binary,
+            _ if shaped.is_jsonb() => Self::Jsonb,
             _ => Self::Text,
         }
     }
@@ -68,6 +71,7 @@ impl Outcome {
             count: number(column::COUNT).unwrap_or_default(),
             body: match row.bytes(column::BODY) {
                 Some(body) if form == Form::Binary => bytes_of(body),
+                Some(body) if form == Form::Jsonb => [JSONB_VERSION, body].concat().into(),
                 body => body.cloned().unwrap_or_default(),
             },
             headers: row.text(column::HEADERS).map(str::to_owned),
@@ -77,6 +81,9 @@ impl Outcome {
         }
     }
 }
+
+/// What `jsonb_send` begins with.
+const JSONB_VERSION: &[u8] = &[1];
 
 /// The bytes behind PostgreSQL's `\x…`.
 fn bytes_of(text: &[u8]) -> Bytes {

@@ -74,6 +74,7 @@ struct HandlerRow {
     media: String,
     answer: String,
     is_binary: bool,
+    is_jsonb: bool,
 }
 
 impl Catalog {
@@ -119,7 +120,8 @@ impl Catalog {
             let is_any = it.relation.schema == "pg_catalog" && it.relation.name == "anyelement";
             let relation = if is_any { None } else { Some(it.relation) };
             let media = MediaType::parse(&it.answer);
-            let handler = Handler { function: it.function, media, is_binary: it.is_binary };
+            let handler =
+                Handler { function: it.function, media, is_binary: it.is_binary, is_jsonb: it.is_jsonb };
             self.handlers.entry(relation).or_default().insert(MediaType::parse(&it.media), handler);
         }
     }
