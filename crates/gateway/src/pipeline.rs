@@ -59,7 +59,7 @@ impl Visit {
         let address = peer.as_ref().map(|it| it.address.ip());
         let header = |name: HeaderName| request.headers().get(name).cloned();
         Self {
-            id: request_id::of(request.headers()),
+            id: gateway.request_ids.of(request.headers()),
             route: if gateway.config.direct { route::DIRECT } else { route::find(request.uri().path()) },
             origin: Origin::of(address, request.headers(), request.uri(), gateway.trusted_proxies()),
             peer,

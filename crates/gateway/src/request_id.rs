@@ -1,8 +1,12 @@
 //! The id of a request: the client's own when it is sane, else a new one. Called first in the pipeline.
 
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use common::RequestId;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use uuid::Uuid;
+use uuid::{Builder, Uuid};
 
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const SB_REQUEST_ID: HeaderName = HeaderName::from_static("sb-request-id");
@@ -10,16 +14,38 @@ const SB_REQUEST_ID: HeaderName = HeaderName::from_static("sb-request-id");
 /// The longest id taken over from a client, in bytes.
 const MAX_LENGTH: usize = 128;
 
-/// The id named by `x-request-id`, or a new one (UUID version 7: sortable by time).
-pub(crate) fn of(headers: &HeaderMap) -> RequestId {
-    let named = headers.get(&X_REQUEST_ID).and_then(|it| it.to_str().ok()).filter(|it| is_sane(it));
-    match named {
-        Some(id) => RequestId(id.into()),
-        None => {
-            let mut buffer = Uuid::encode_buffer();
-            let id: &str = Uuid::now_v7().hyphenated().encode_lower(&mut buffer);
-            RequestId(id.into())
+/// Makes ids that nobody else makes, without asking the system for random bytes each time: a count, scrambled by a
+/// keyed hash. The key is random, and new in each process.
+#[derive(Debug, Default)]
+pub(crate) struct RequestIds {
+    made: AtomicU64,
+    key: RandomState,
+}
+
+impl RequestIds {
+    /// The id named by `x-request-id`, or a new one (UUID version 7: sortable by time).
+    pub(crate) fn of(&self, headers: &HeaderMap) -> RequestId {
+        let named = headers.get(&X_REQUEST_ID).and_then(|it| it.to_str().ok()).filter(|it| is_sane(it));
+        match named {
+            Some(id) => RequestId(id.into()),
+            None => {
+                let mut buffer = Uuid::encode_buffer();
+                let id: &str = self.make().hyphenated().encode_lower(&mut buffer);
+                RequestId(id.into())
+            }
         }
+    }
+
+    fn make(&self) -> Uuid {
+        let count = self.made.fetch_add(1, Ordering::Relaxed);
+        let mut bytes = [0; 10];
+        let (first, last) = bytes.split_at_mut(2);
+        let hash = self.key.hash_one((count, true)).to_le_bytes();
+        first.iter_mut().zip(hash).for_each(|(byte, it)| *byte = it);
+        last.copy_from_slice(&self.key.hash_one((count, false)).to_le_bytes());
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let millis = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
+        Builder::from_unix_timestamp_millis(millis, &bytes).into_uuid()
     }
 }
 
@@ -43,7 +69,7 @@ mod tests {
     fn check(sent: &str) -> bool {
         let mut headers = HeaderMap::new();
         headers.insert(X_REQUEST_ID, HeaderValue::from_bytes(sent.as_bytes()).unwrap());
-        &*of(&headers).0 == sent
+        &*RequestIds::default().of(&headers).0 == sent
     }
 
     #[test]
@@ -58,6 +84,10 @@ mod tests {
 
     #[test]
     fn new_ids_differ() {
-        assert_ne!(of(&HeaderMap::new()), of(&HeaderMap::new()));
+        let (one, other) = (RequestIds::default(), RequestIds::default());
+        let ids = [&one, &other].map(|it| (0..1_000).map(|_| it.make()).collect::<Vec<_>>()).concat();
+        assert!(ids.iter().all(|it| it.get_version_num() == 7));
+        assert_eq!(ids.iter().collect::<std::collections::HashSet<_>>().len(), 2_000);
+        assert_ne!(one.of(&HeaderMap::new()), one.of(&HeaderMap::new()));
     }
 }

@@ -8,6 +8,7 @@ use common::Directory;
 
 use crate::operations::Readiness;
 use crate::projects::Projects;
+use crate::request_id::RequestIds;
 use crate::tokens::Tokens;
 use crate::{Config, Network};
 
@@ -45,6 +46,7 @@ pub(crate) struct Inner {
     pub(crate) projects: Projects,
     pub(crate) tokens: Tokens,
     pub(crate) readiness: Readiness,
+    pub(crate) request_ids: RequestIds,
 }
 
 impl Gateway {
@@ -53,8 +55,10 @@ impl Gateway {
     pub fn new(config: Config, directory: Arc<dyn Directory>, services: Services, metrics: Metrics) -> Self {
         let projects = Projects::new(&config, directory);
         let tokens = Tokens::new(&config);
-        let readiness = Readiness::default();
-        Self { inner: Arc::new(Inner { config, services, metrics, projects, tokens, readiness }) }
+        let (readiness, request_ids) = (Readiness::default(), RequestIds::default());
+        Self {
+            inner: Arc::new(Inner { config, services, metrics, projects, tokens, readiness, request_ids }),
+        }
     }
 }
 
