@@ -86,6 +86,9 @@ fn a_database_url_that_leads_nowhere_is_said_and_its_password_is_not() {
     let message = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{message}");
     assert!(message.contains("error: "), "{message}");
+    for part in [&*format!("127.0.0.1:{}", home.ports[2]), "correct DATABASE_URL"] {
+        assert!(message.contains(part), "{part:?} is missing: {message}");
+    }
     assert!(!message.contains("hidden-word"), "{message}");
 }
 

@@ -71,11 +71,11 @@ pub(crate) struct Start {
     #[arg(long, env = "MADBASE_BIND", default_value = "127.0.0.1", value_name = "ADDR")]
     pub(crate) bind: IpAddr,
     /// Projects answer at {ref}.DOMAIN.
-    #[arg(long, env = "MADBASE_BASE_DOMAIN", default_value = "localhost", value_name = "DOMAIN")]
+    #[arg(long, env = "MADBASE_BASE_DOMAIN", default_value = "localhost", value_name = "DOMAIN", value_parser = domain)]
     pub(crate) base_domain: String,
     /// The default project's address as the world sees it, for links in mails [default: the request's host when it is
     /// local, private or under the base domain].
-    #[arg(long, env = "MADBASE_PUBLIC_URL", value_name = "URL")]
+    #[arg(long, env = "MADBASE_PUBLIC_URL", value_name = "URL", value_parser = web_address)]
     pub(crate) public_url: Option<String>,
     /// Networks whose X-Forwarded-* headers are believed, separated by commas.
     #[arg(long, env = "MADBASE_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',')]
@@ -146,4 +146,61 @@ pub(crate) struct Test {
     /// Run this part only: fmt, clippy, cargo, doc, deny, tidy, system or clients.
     #[arg(long, value_name = "PART")]
     pub(crate) only: Option<crate::commands::TestPart>,
+}
+
+/// What links in mails can start with.
+fn web_address(text: &str) -> Result<String, &'static str> {
+    let refusal = "an address is https://host or http://host, perhaps with a port and a path";
+    let url = url::Url::parse(text).map_err(|_| refusal)?;
+    let web = matches!(url.scheme(), "http" | "https") && text.contains("://") && url.has_host();
+    let bare = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+    if web && bare && url.password().is_none() { Ok(text.to_owned()) } else { Err(refusal) }
+}
+
+/// What can stand behind a project's reference in a host name.
+fn domain(text: &str) -> Result<String, &'static str> {
+    let is_label = |it: &str| {
+        (1..=63).contains(&it.len()) && it.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-')
+    };
+    if text.len() <= 220 && text.split('.').all(is_label) {
+        Ok(text.to_owned())
+    } else {
+        Err("a domain is letters, digits and '-' between dots, such as example.com, without a port")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_public_url_is_one_that_links_can_start_with() {
+        for good in ["https://api.example.com", "http://localhost:8000/", "https://example.com/base"] {
+            assert!(web_address(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "nope",
+            "api.example.com",
+            "//x",
+            "ftp://x",
+            "http:",
+            "http:x",
+            "https://x?y",
+            "https://u:p@x",
+            "https://x#y",
+        ] {
+            assert!(web_address(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_base_domain_is_a_domain() {
+        for good in ["localhost", "example.com", "Api.Example.COM"] {
+            assert!(domain(good).is_ok(), "{good}");
+        }
+        for bad in ["", "a b", "a..b", ".a", "a.", "example.com:80", "https://example.com", "*.example.com"] {
+            assert!(domain(bad).is_err(), "{bad}");
+        }
+    }
 }

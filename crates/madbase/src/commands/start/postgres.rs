@@ -40,8 +40,10 @@ impl Postgres {
     ) -> Result<Self> {
         if let Some(url) = &environment.database_url {
             steps.next("Use the PostgreSQL that DATABASE_URL names");
+            let external = Self::External(url.clone());
+            external.reach().await?;
             steps.next("Leave starting it to whoever runs it");
-            return Ok(Self::External(url.clone()));
+            return Ok(external);
         }
         steps.next("Find PostgreSQL");
         let cluster = Cluster::open(ground.layout.root(), &environment.search(), Durability::Full)?;
@@ -53,6 +55,16 @@ impl Postgres {
         let running = cluster.start(port).await?;
         let supervisor = Supervisor::new(cluster.clone(), running);
         Ok(Self::Own(Box::new(Own { cluster, supervisor, password, port })))
+    }
+
+    /// It answers and lets us in; said here, where the host can be named.
+    async fn reach(&self) -> Result<()> {
+        let (host, port) = self.shown_address()?;
+        let database = self.default_database()?;
+        self.server()?.admin(&database).await.with_context(|| {
+            format!("cannot use the PostgreSQL at {host}:{port}: start it, or correct DATABASE_URL")
+        })?;
+        Ok(())
     }
 
     /// How the administrator connects.
