@@ -128,7 +128,12 @@ impl Catalogs {
     async fn reload_when_told(&self, project: &Project, slot: &Weak<Slot>, mut notifications: Notifications) {
         while let Some(notification) = notifications.next().await {
             match notification {
-                Notification::Message(text) if text != "reload schema" && !text.is_empty() => continue,
+                // The settings of roles are part of the catalog.
+                Notification::Message(text)
+                    if !matches!(text.as_str(), "" | "reload schema" | "reload config") =>
+                {
+                    continue;
+                }
                 Notification::Message(_) | Notification::Connected => {}
             }
             notifications.settle(self.config.reload_quiet).await;
