@@ -10,6 +10,7 @@
 
 mod commands;
 mod crash;
+mod outage;
 mod refusals;
 mod rest;
 mod server;
