@@ -79,10 +79,16 @@ impl Draft {
     }
 }
 
+/// The most headers that a function sets; a header map holds 32,768 and panics beyond.
+const MAX_SET_HEADERS: usize = 256;
+
 /// `[{"name": "value"}, …]`: replaces headers of the same name, keeps several of one name.
 fn override_headers(headers: &mut HeaderMap, text: &str) -> Result<(), RequestError> {
     let objects: Vec<serde_json::Map<String, Value>> =
         serde_json::from_str(text).map_err(|_| RequestError::ResponseHeaders)?;
+    if objects.len() > MAX_SET_HEADERS {
+        return Err(RequestError::ResponseHeaders);
+    }
     let mut set = HeaderMap::new();
     for object in &objects {
         let mut pairs = object.iter();
@@ -309,5 +315,18 @@ pub(crate) fn warn(response: &mut Response, version: &str, hint: &str) {
     );
     if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(text)) {
         response.headers_mut().insert(http::header::WARNING, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[test]
+    fn a_function_sets_a_bounded_number_of_headers() {
+        let text = |count| format!("[{}]", vec![r#"{"x-a":"b"}"#; count].join(","));
+        let mut headers = HeaderMap::new();
+        assert!(override_headers(&mut headers, &text(2)).is_ok());
+        assert_eq!(headers.get_all("x-a").iter().count(), 2);
+        assert!(override_headers(&mut headers, &text(40_000)).is_err());
     }
 }

@@ -5,12 +5,19 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::iter::Peekable;
+use std::str::Chars;
 
 use bytes::Bytes;
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::{MediaType, RequestError};
+
+/// The most JSON that a CSV body becomes, in bytes: names are repeated for each row.
+const MAX_JSON_BYTES: usize = 64 * 1024 * 1024;
+/// The most fields of a form; PostgreSQL's widest table has 1,600 columns.
+const MAX_FORM_PAIRS: usize = 4096;
 
 /// A body, ready to be a parameter.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +70,7 @@ pub(crate) fn parse(
             None => parse_json(body, purpose),
         },
         (MediaType::Csv, _) => parse_csv(&body),
-        (MediaType::Form, _) => Ok(parse_form(&body)),
+        (MediaType::Form, _) => parse_form(&body),
         (MediaType::Plain | MediaType::Xml | MediaType::Binary, Purpose::Arguments) => {
             let keys = columns.map(sorted).unwrap_or_default();
             Ok(Payload::raw(body, keys))
@@ -179,70 +186,92 @@ impl<'de> serde::Deserialize<'de> for Element<'de> {
 #[derive(serde::Deserialize)]
 struct Key<'k>(#[serde(borrow)] Cow<'k, str>);
 
-fn parse_form(body: &[u8]) -> Payload {
+fn parse_form(body: &[u8]) -> Result<Payload, RequestError> {
+    if body.iter().filter(|it| **it == b'&').count() >= MAX_FORM_PAIRS {
+        return Err(RequestError::Body(format!("A form holds at most {MAX_FORM_PAIRS} fields")));
+    }
     let pairs: Vec<(String, String)> =
         form_urlencoded::parse(body).map(|(key, value)| (key.into_owned(), value.into_owned())).collect();
     let object: Map<String, Value> =
         pairs.iter().map(|(key, value)| (key.clone(), Value::String(value.clone()))).collect();
     let keys: BTreeSet<&String> = pairs.iter().map(|(key, _)| key).collect();
     let keys = keys.into_iter().cloned().collect();
-    Payload { body: Value::Object(object).to_string().into(), keys, is_object: true, form: Some(pairs) }
+    Ok(Payload { body: Value::Object(object).to_string().into(), keys, is_object: true, form: Some(pairs) })
 }
 
 /// CSV with a header row as a JSON array; the unquoted text `NULL` is null.
+///
+/// Written in one pass: names are repeated for each row, so what a small body may grow to is bounded too.
 fn parse_csv(body: &[u8]) -> Result<Payload, RequestError> {
     let text = std::str::from_utf8(body).map_err(|_| RequestError::Body("The body is not UTF-8".into()))?;
-    let mut records = csv_records(text).into_iter();
-    let Some(header) = records.next() else {
+    let mut records = Records { characters: text.chars().peekable() };
+    let mut header = Vec::new();
+    if !records.read(&mut header) {
         return Err(RequestError::Body("parse error (not enough input) at \"\"".into()));
-    };
-    let mut rows = Vec::new();
-    for record in records {
+    }
+    let names: Vec<String> = header.iter().map(|it| format!("{}:", json_text(it))).collect();
+    let mut out = String::from("[");
+    let mut record = Vec::with_capacity(header.len());
+    while records.read(&mut record) {
         if record.len() != header.len() {
             return Err(RequestError::Body("All lines must have same number of fields".into()));
         }
-        let cell = |text: String| if text == "NULL" { Value::Null } else { Value::String(text) };
-        let row: Map<String, Value> = header.iter().cloned().zip(record.into_iter().map(cell)).collect();
-        rows.push(Value::Object(row));
+        out.push_str(if out.len() == 1 { "{" } else { ",{" });
+        for (idx, (name, cell)) in names.iter().zip(&record).enumerate() {
+            out.push_str(if idx == 0 { "" } else { "," });
+            out.push_str(name);
+            out.push_str(&if cell == "NULL" { Cow::Borrowed("null") } else { json_text(cell) });
+        }
+        out.push('}');
+        if out.len() > MAX_JSON_BYTES {
+            return Err(RequestError::Body("The CSV is too large; send it in parts".into()));
+        }
     }
-    let keys = if rows.is_empty() {
-        BTreeSet::new()
-    } else {
-        header.iter().map(|it| Cow::Borrowed(it.as_str())).collect()
-    };
-    Ok(Payload::json(Value::Array(rows).to_string().into(), keys, false))
+    out.push(']');
+    let is_empty = out.len() == 2;
+    let keys = header.iter().filter(|_| !is_empty).map(|it| Cow::Borrowed(it.as_str())).collect();
+    Ok(Payload::json(out.into(), keys, false))
+}
+
+/// A JSON string.
+fn json_text(text: &str) -> Cow<'static, str> {
+    Value::from(text).to_string().into()
 }
 
 /// Records of RFC 4180; empty lines are left out.
-fn csv_records(text: &str) -> Vec<Vec<String>> {
-    let mut records = Vec::new();
-    let mut record = Vec::new();
-    let mut cell = String::new();
-    let mut is_quoted = false;
-    let mut characters = text.chars().peekable();
-    while let Some(it) = characters.next() {
-        match it {
-            '"' if is_quoted && characters.peek() == Some(&'"') => {
-                characters.next();
-                cell.push('"');
-            }
-            '"' => is_quoted = !is_quoted,
-            ',' if !is_quoted => record.push(std::mem::take(&mut cell)),
-            '\r' if !is_quoted && characters.peek() == Some(&'\n') => {}
-            '\n' if !is_quoted => end_record(&mut records, &mut record, &mut cell),
-            other => cell.push(other),
-        }
-    }
-    end_record(&mut records, &mut record, &mut cell);
-    records
+struct Records<'t> {
+    characters: Peekable<Chars<'t>>,
 }
 
-fn end_record(records: &mut Vec<Vec<String>>, record: &mut Vec<String>, cell: &mut String) {
-    if record.is_empty() && cell.is_empty() {
-        return;
+impl Records<'_> {
+    /// Replace `record` by the next one; `false` at the end.
+    fn read(&mut self, record: &mut Vec<String>) -> bool {
+        record.clear();
+        let mut cell = String::new();
+        let mut is_quoted = false;
+        while let Some(it) = self.characters.next() {
+            match it {
+                '"' if is_quoted && self.characters.peek() == Some(&'"') => {
+                    self.characters.next();
+                    cell.push('"');
+                }
+                '"' => is_quoted = !is_quoted,
+                ',' if !is_quoted => record.push(std::mem::take(&mut cell)),
+                '\r' if !is_quoted && self.characters.peek() == Some(&'\n') => {}
+                '\n' if !is_quoted && record.is_empty() && cell.is_empty() => {}
+                '\n' if !is_quoted => {
+                    record.push(cell);
+                    return true;
+                }
+                other => cell.push(other),
+            }
+        }
+        if record.is_empty() && cell.is_empty() {
+            return false;
+        }
+        record.push(cell);
+        true
     }
-    record.push(std::mem::take(cell));
-    records.push(std::mem::take(record));
 }
 
 #[cfg(test)]
@@ -277,6 +306,12 @@ mod tests {
             r#"a,b [{"a":"1","b":"x,\"y\""},{"a":null,"b":""}]"#
         );
         assert_eq!(check("text/csv", Purpose::Rows, "a,b\n1"), "All lines must have same number of fields");
+        let names = vec!["n".repeat(2_000); 100].join(",");
+        let lines = format!("{names}\n{}", format!("{}\n", ",".repeat(99)).repeat(2_000));
+        assert_eq!(check("text/csv", Purpose::Rows, &lines), "The CSV is too large; send it in parts");
+        let fields = "a=1&".repeat(5_000);
+        let refused = check("application/x-www-form-urlencoded", Purpose::Arguments, &fields);
+        assert_eq!(refused, "A form holds at most 4096 fields");
         assert_eq!(
             check("application/x-www-form-urlencoded", Purpose::Rows, "a=1&b=x+y"),
             r#"a,b {"a":"1","b":"x y"}"#
