@@ -26,6 +26,8 @@ use super::{Account, Binaries, Durability, Error, Memory, Running, Search, confi
 const MAX_SOCKET_DIR_BYTES: usize = 107 - 15;
 /// Ports tried after the wanted one.
 const PORTS_TRIED: u16 = 50;
+/// The port asked for and the port taken at the last start, in one line.
+const LAST_PORT: &str = "port";
 
 /// What [`Cluster::recover`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,6 +193,25 @@ impl Cluster {
             Some(account) if owner == Uid::effective().as_raw() => account.own(directory),
             _ => Err(Error::file("use", directory)(std::io::ErrorKind::PermissionDenied.into())),
         }
+    }
+}
+
+impl Cluster {
+    /// The port of the last start when that also asked for `wanted` and it is still free; else as [`free_port`].
+    /// What people wrote down (`DATABASE_URL`, a tool's settings) stays true that way.
+    ///
+    /// # Errors
+    /// [`Error::NoPort`]; [`Error::File`] when the choice cannot be kept.
+    pub fn choose_port(&self, wanted: u16) -> Result<u16, Error> {
+        let path = self.root.join(LAST_PORT);
+        let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+        let last = fs::read_to_string(&path).ok().and_then(|it| {
+            let (asked, got) = it.trim().split_once(' ')?;
+            (asked.parse() == Ok(wanted)).then(|| got.parse::<u16>().ok())?
+        });
+        let port = last.filter(is_free).map_or_else(|| free_port(wanted), Ok)?;
+        write(&path, &format!("{wanted} {port}\n"))?;
+        Ok(port)
     }
 }
 

@@ -1,5 +1,7 @@
 //! A cluster survives what happens to machines: killed processes, crashes in the first start, long paths.
 
+use std::net::TcpListener;
+
 use nix::sys::signal::Signal;
 use secrecy::SecretString;
 use state::postgres::{Cluster, Durability, Error, Recovered, Search, Stopped, Supervisor};
@@ -172,4 +174,18 @@ fn missing_programs_are_said_with_the_next_step() {
     let error = Cluster::open(root.path(), &search, Durability::Full).unwrap_err();
     assert!(matches!(error, Error::NotFound { .. }), "{error:?}");
     assert!(error.to_string().contains("MADBASE_POSTGRES_BIN"), "{error}");
+}
+
+#[test]
+fn the_port_of_the_last_start_is_taken_again() {
+    let root = directory();
+    let cluster = open(root.path());
+    let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let wanted = taken.local_addr().unwrap().port();
+    let first = cluster.choose_port(wanted).unwrap();
+    assert!(first > wanted, "{wanted} is taken");
+    drop(taken);
+    assert_eq!(cluster.choose_port(wanted).unwrap(), first, "what people wrote down stays true");
+    let _other = TcpListener::bind(("127.0.0.1", first)).unwrap();
+    assert_eq!(cluster.choose_port(wanted).unwrap(), wanted, "unless somebody else has it");
 }

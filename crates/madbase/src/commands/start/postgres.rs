@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use secrecy::{ExposeSecret as _, SecretString};
-use state::postgres::{Cluster, Durability, Recovered, SUPERUSER, Supervisor, free_port};
+use state::postgres::{Cluster, Durability, Recovered, SUPERUSER, Supervisor};
 
 use super::Ground;
 use crate::cli::Start;
@@ -51,7 +51,7 @@ impl Postgres {
         steps.next(&announce(&cluster, recovered));
         let password = ground.secrets.postgres_password.clone();
         cluster.initialise(&password).await?;
-        let port = free_port(args.postgres_port)?;
+        let port = cluster.choose_port(args.postgres_port)?;
         let running = cluster.start(port).await?;
         let supervisor = Supervisor::new(cluster.clone(), running);
         Ok(Self::Own(Box::new(Own { cluster, supervisor, password, port })))
