@@ -15,8 +15,8 @@ use crate::server::{Home, Server, runs, until};
 
 const READERS: usize = 4;
 const WRITERS: usize = 4;
-/// One for each client, for the test's own request, and for the listener.
-const MAX_CONNECTIONS: usize = READERS + WRITERS + 2;
+/// The pool's bound (`store::PoolSettings::data_connections`), and the listener.
+const MAX_CONNECTIONS: usize = 10 + 1;
 
 /// Ask again and again until told to stop; how often it went well, and how often it was put off.
 async fn insist(server: Arc<Server>, write: bool, stop: Arc<AtomicBool>) -> (usize, usize) {
