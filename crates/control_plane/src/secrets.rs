@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::queries::ProjectRow;
 use crate::seal::Seal;
+use crate::settings::HiddenValues;
 use crate::{Error, random};
 
 /// How long the legacy JWT keys hold: ten years.
@@ -30,9 +31,12 @@ pub(crate) struct Secrets {
     pub(crate) service_role_key: String,
     pub(crate) publishable_key: String,
     pub(crate) secret_key: String,
-    /// Kept here rather than among the settings, which are stored in the clear.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) smtp_password: Option<String>,
+    /// Settings that are secrets, kept here rather than among the settings, which are stored in the clear.
+    #[serde(default, skip_serializing_if = "HiddenValues::is_empty")]
+    pub(crate) settings: HiddenValues,
+    /// Where versions before this one kept the only such setting; read, never written.
+    #[serde(default, skip_serializing)]
+    smtp_password: Option<String>,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -87,6 +91,7 @@ impl Secrets {
             publishable_key: random::api_key("sb_publishable_")?,
             secret_key: random::api_key("sb_secret_")?,
             jwt_secret,
+            settings: HiddenValues::new(),
             smtp_password: None,
         })
     }
@@ -96,7 +101,11 @@ impl Secrets {
     /// # Errors
     /// [`Error::MasterKey`] when the key does not fit.
     pub(crate) fn open(seal: &Seal, row: &ProjectRow) -> Result<Self, Error> {
-        Ok(serde_json::from_slice(&seal.open(row.id, &row.secrets)?)?)
+        let mut secrets: Self = serde_json::from_slice(&seal.open(row.id, &row.secrets)?)?;
+        if let Some(password) = secrets.smtp_password.take() {
+            secrets.settings.insert("/auth/smtp/password".to_owned(), password.into());
+        }
+        Ok(secrets)
     }
 
     /// As they are stored for the project `id`.

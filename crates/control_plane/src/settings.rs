@@ -1,8 +1,11 @@
-//! A project's settings as they are stored: only what differs from the defaults, by service, without the SMTP
-//! password, which goes to the secrets.
+//! A project's settings as they are stored: only what differs from the defaults, by service, without those that are
+//! secrets (`hidden.rs`).
 //!
 //! A change names fields of a service; each replaces the stored one, `null` included, and the whole must be valid.
 //! A service that is `null` goes back to its defaults.
+
+mod external;
+mod hidden;
 
 use common::{AuthSettings, RestSettings};
 use serde::Deserialize;
@@ -10,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::Error;
 use crate::secrets::Secrets;
+pub(crate) use hidden::HiddenValues;
 
 /// What holds for a project.
 #[derive(Debug, Clone, Default)]
@@ -24,11 +28,9 @@ impl Settings {
     /// # Errors
     /// [`Error::Stored`] when a newer version wrote what this one does not know.
     pub(crate) fn read(stored: &Value, secrets: &Secrets) -> Result<Self, Error> {
-        let mut settings = Self::parse(stored).map_err(|(_, error)| Error::Stored(error.into()))?;
-        if let Some(smtp) = &mut settings.auth.smtp {
-            smtp.password.clone_from(&secrets.smtp_password);
-        }
-        Ok(settings)
+        let mut stored = stored.clone();
+        hidden::restore(&mut stored, &secrets.settings);
+        Self::parse(&stored).map_err(|(_, error)| Error::Stored(error.into()))
     }
 
     fn parse(stored: &Value) -> Result<Self, (&'static str, serde_json::Error)> {
@@ -39,12 +41,11 @@ impl Settings {
         })
     }
 
-    /// For people: the SMTP password is left out.
-    pub(crate) fn shown(mut self) -> Value {
-        if let Some(smtp) = &mut self.auth.smtp {
-            smtp.password = None;
-        }
-        json!({"auth": self.auth, "rest": self.rest})
+    /// For people: secrets are null.
+    pub(crate) fn shown(&self) -> Value {
+        let mut shown = json!({"auth": self.auth, "rest": self.rest});
+        hidden::strip(&mut shown);
+        shown
     }
 
     fn check(&self) -> Result<(), &'static str> {
@@ -81,7 +82,8 @@ impl Settings {
                 "rest.db-tx-end must be commit, commit-allow-override, rollback or rollback-allow-override",
             ),
         ];
-        rules.iter().find(|it| !it.0).map_or(Ok(()), |it| Err(it.1))
+        rules.iter().find(|it| !it.0).map_or(Ok(()), |it| Err(it.1))?;
+        external::check(auth)
     }
 }
 
@@ -103,7 +105,7 @@ fn present<'de, D: serde::Deserializer<'de>>(
 }
 
 impl Change {
-    /// The stored form after this change; a new SMTP password goes to `secrets`.
+    /// The stored form after this change; secrets among the settings go to `secrets`.
     ///
     /// # Errors
     /// [`Error::Body`] names the service and the field.
@@ -116,7 +118,9 @@ impl Change {
                 Some(Some(fields)) => {
                     let entry = merged.entry(service).or_insert_with(|| json!({}));
                     if let Some(entry) = entry.as_object_mut() {
-                        entry.extend(fields.clone());
+                        let mut fields = fields.clone();
+                        external::merge(entry, &mut fields);
+                        entry.extend(fields);
                     }
                 }
             }
@@ -125,31 +129,15 @@ impl Change {
         let settings = Settings::parse(&merged)
             .map_err(|(service, error)| Error::Body(format!("{service}: {error}")))?;
         settings.check().map_err(|it| Error::Body(it.into()))?;
-        move_password(stored, &mut merged, secrets);
+        hidden::take(stored, &mut merged, &mut secrets.settings);
         Ok(merged)
     }
 
     /// For the audit log: which fields, and the values of those that hold no secret.
     pub(crate) fn described(&self) -> Value {
         let mut shown = json!({"auth": self.auth, "rest": self.rest});
-        if let Some(smtp) = shown.pointer_mut("/auth/smtp").and_then(Value::as_object_mut) {
-            smtp.remove("password");
-        }
+        hidden::strip(&mut shown);
         shown
-    }
-}
-
-/// Take the SMTP password out of the settings. One that is not repeated stays while server and user are the same.
-fn move_password(before: &Value, after: &mut Value, secrets: &mut Secrets) {
-    let same = ["host", "port", "username"].iter().all(|field| {
-        let of = |it: &Value| it.pointer(&format!("/auth/smtp/{field}")).cloned();
-        of(before) == of(after)
-    });
-    let smtp = after.pointer_mut("/auth/smtp").and_then(Value::as_object_mut);
-    match smtp.map(|it| it.remove("password")) {
-        Some(Some(Value::String(password))) => secrets.smtp_password = Some(password),
-        Some(None) if same => {}
-        _ => secrets.smtp_password = None,
     }
 }
 
@@ -244,8 +232,9 @@ mod tests {
         assert_eq!(read.auth.smtp.as_ref().unwrap().password.as_deref(), Some("hush"));
         assert!(!read.shown().to_string().contains("hush"));
         let stored = apply(&smtp("mail.a"), &stored, &mut secrets);
-        assert_eq!(secrets.smtp_password.as_deref(), Some("hush"), "kept for the same server");
+        let kept = secrets.settings.get("/auth/smtp/password").and_then(Value::as_str);
+        assert_eq!(kept, Some("hush"), "kept for the same server");
         apply(&smtp("mail.evil"), &stored, &mut secrets);
-        assert_eq!(secrets.smtp_password, None, "never sent to another server");
+        assert!(secrets.settings.is_empty(), "never sent to another server");
     }
 }
