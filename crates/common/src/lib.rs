@@ -11,12 +11,18 @@ mod inbox;
 pub mod jwt;
 mod project;
 mod settings;
+mod vault;
 
 pub use caller::{Caller, ClientAddress, PublicUrl, RequestId, StageTimes};
 pub use error_kind::ErrorKind;
 pub use inbox::{CapturedMail, Inbox};
+pub use settings::{SettingError, parse_truth};
 pub use project::{
-    ApiKeys, Directory, DirectoryError, Finding, Login, Logins, Project, ProjectId, ProjectRef,
+    ApiKeys, Configured, Directory, DirectoryError, Finding, Login, Logins, Project, ProjectId, ProjectRef,
     ProjectRefError, UserId,
 };
-pub use settings::{AuthSettings, OpenApiMode, RestSettings, SmtpSettings, Verbosity};
+pub use settings::{
+    AuthSettings, FactorUse, OAuthServerSettings, OpenApiMode, ProviderSettings, RestSettings, SmsProvider,
+    SmtpSettings, Verbosity,
+};
+pub use vault::{Vault, VaultError};

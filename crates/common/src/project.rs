@@ -13,6 +13,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::Vault;
 use crate::jwt::KeyRing;
 use crate::settings::{AuthSettings, RestSettings};
 
@@ -145,6 +146,8 @@ pub struct Project {
     pub keys: ApiKeys,
     /// The keys that sign and verify its tokens.
     pub jwt: KeyRing,
+    /// Seals what services must store and read again.
+    pub vault: Vault,
     /// Settings of auth.
     pub auth: AuthSettings,
     /// Settings of the data API.
@@ -164,6 +167,29 @@ pub trait Directory: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`DirectoryError`] when the control database does not answer.
     fn find<'a>(&'a self, reference: &'a ProjectRef) -> Finding<'a>;
+
+    /// `project` as its data API has it: with the settings that its own database holds. Asked for every request to the
+    /// data API; a directory that knows of none gives it back as it is.
+    fn configured<'a>(&'a self, project: &'a Arc<Project>) -> Configured<'a> {
+        Configured::Known(Arc::clone(project))
+    }
+}
+
+/// The answer of [`Directory::configured`].
+pub enum Configured<'a> {
+    /// From memory.
+    Known(Arc<Project>),
+    /// Its database is asked, once for all who wait.
+    Asked(Pin<Box<dyn Future<Output = Result<Arc<Project>, DirectoryError>> + Send + 'a>>),
+}
+
+impl fmt::Debug for Configured<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Known(project) => f.debug_tuple("Known").field(&project.reference).finish(),
+            Self::Asked(_) => f.write_str("Asked(..)"),
+        }
+    }
 }
 
 /// The control database did not answer; the source is for the log only.

@@ -3,9 +3,18 @@
 //! A missing field takes its default, so that old rows stay readable; an unknown field is refused, so that a typing
 //! mistake is not silently ignored.
 
+mod external;
+mod phone;
+
 use std::collections::BTreeMap;
 
+pub use external::{OAuthServerSettings, ProviderSettings};
+pub use phone::{FactorUse, SmsProvider};
 use serde::{Deserialize, Serialize};
+
+mod named;
+
+pub use named::{SettingError, parse_truth};
 
 /// Settings of a project's data API, under PostgREST's own names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -151,6 +160,62 @@ pub struct AuthSettings {
     pub mail_max_per_hour: u32,
     /// The SMTP server; `None` captures mails in the development inbox.
     pub smtp: Option<SmtpSettings>,
+    /// Identity providers by name.
+    pub external: BTreeMap<String, ProviderSettings>,
+    /// Further issuers whose ID tokens `grant_type=id_token` takes, for the client that the request names.
+    pub allowed_id_token_issuers: Vec<String>,
+    /// Whether the service key may define identity providers of its own (`/admin/custom-providers`).
+    pub custom_providers: bool,
+    /// Whether the project is an identity provider for others.
+    pub oauth_server: OAuthServerSettings,
+    /// Sign-in by SAML 2.0 (`/sso`).
+    pub saml_enabled: bool,
+    /// Whether the old address must confirm a change of e-mail address as well as the new one.
+    pub mailer_secure_email_change: bool,
+    /// Whether a new password needs the nonce of `/reauthenticate` once a session is a day old.
+    pub password_require_reauthentication: bool,
+    /// Whether a new password needs the current one.
+    pub password_require_current: bool,
+    /// Whether users may link and unlink ways of signing in.
+    pub manual_linking: bool,
+    /// Sign-up and sign-in by phone number.
+    pub phone_enabled: bool,
+    /// Whether a new phone number counts as confirmed without an SMS.
+    pub sms_autoconfirm: bool,
+    /// Lifetime of a code by SMS.
+    pub sms_otp_expiry_secs: u64,
+    /// Digits of a code by SMS.
+    pub sms_otp_length: usize,
+    /// The least time between two SMS to one number.
+    pub sms_max_frequency_secs: u64,
+    /// The most SMS that the project sends in an hour.
+    pub sms_max_per_hour: u32,
+    /// What an SMS says; `{{ .Code }}` stands for the code.
+    pub sms_template: String,
+    /// Numbers that get no SMS, and the code that each may use instead: for tests and app reviewers.
+    pub sms_test_otps: BTreeMap<String, String>,
+    /// Who delivers SMS; `None` captures them in the development inbox.
+    pub sms_provider: Option<SmsProvider>,
+    /// Authenticator apps as a second factor.
+    pub mfa_totp: FactorUse,
+    /// Codes by SMS as a second factor.
+    pub mfa_phone: FactorUse,
+    /// Security keys as a second factor.
+    pub mfa_webauthn: FactorUse,
+    /// The most factors of one user.
+    pub mfa_max_factors: usize,
+    /// For how long a challenge of a second factor may be answered.
+    pub mfa_challenge_expiry_secs: u64,
+    /// Sign-in by passkeys.
+    pub passkeys: bool,
+    /// The most passkeys of one user.
+    pub passkey_max_per_user: usize,
+    /// The domain that passkeys and security keys belong to; `None` takes the host of `site_url`.
+    pub webauthn_rp_id: Option<String>,
+    /// The name that browsers show beside it; `None` takes the domain.
+    pub webauthn_rp_name: Option<String>,
+    /// Where such a key may be used; empty takes the origin of `site_url`.
+    pub webauthn_rp_origins: Vec<String>,
 }
 
 impl Default for AuthSettings {
@@ -169,6 +234,34 @@ impl Default for AuthSettings {
             mail_max_frequency_secs: 60,
             mail_max_per_hour: 30,
             smtp: None,
+            external: BTreeMap::new(),
+            allowed_id_token_issuers: Vec::new(),
+            custom_providers: true,
+            oauth_server: OAuthServerSettings::default(),
+            saml_enabled: false,
+            mailer_secure_email_change: true,
+            password_require_reauthentication: false,
+            password_require_current: false,
+            manual_linking: false,
+            phone_enabled: false,
+            sms_autoconfirm: false,
+            sms_otp_expiry_secs: 60,
+            sms_otp_length: 6,
+            sms_max_frequency_secs: 60,
+            sms_max_per_hour: 30,
+            sms_template: "Your code is {{ .Code }}".into(),
+            sms_test_otps: BTreeMap::new(),
+            sms_provider: None,
+            mfa_totp: FactorUse::On,
+            mfa_phone: FactorUse::Off,
+            mfa_webauthn: FactorUse::Off,
+            mfa_max_factors: 10,
+            mfa_challenge_expiry_secs: 300,
+            passkeys: false,
+            passkey_max_per_user: 10,
+            webauthn_rp_id: None,
+            webauthn_rp_name: None,
+            webauthn_rp_origins: Vec::new(),
         }
     }
 }

@@ -227,6 +227,7 @@ impl ControlPlane {
             logins: secrets.logins(),
             keys: secrets.api_keys(),
             jwt: secrets.key_ring()?,
+            vault: self.inner.seal.vault(row.id)?,
             auth: settings.auth,
             rest: settings.rest,
             version: row.version,

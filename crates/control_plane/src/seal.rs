@@ -3,7 +3,8 @@
 //! Layout of the stored bytes: format (1), nonce (12, random), ciphertext with its tag (16 longer than the text).
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
-use common::ProjectId;
+use aws_lc_rs::hmac;
+use common::{ProjectId, Vault};
 
 use crate::Error;
 
@@ -12,13 +13,22 @@ const FORMAT: u8 = 1;
 /// The master key, ready for use.
 pub(crate) struct Seal {
     key: RandomizedNonceKey,
+    /// From which the keys of the projects' vaults are derived.
+    root: hmac::Key,
 }
 
 impl Seal {
     /// From the 32 bytes of the key file.
     pub(crate) fn new(master_key: &[u8; 32]) -> Result<Self, Error> {
         let key = RandomizedNonceKey::new(&AES_256_GCM, master_key).map_err(|_| Error::MasterKey)?;
-        Ok(Self { key })
+        Ok(Self { key, root: hmac::Key::new(hmac::HMAC_SHA256, master_key) })
+    }
+
+    /// The vault of the project `id`: its key is derived, so it is stored nowhere.
+    pub(crate) fn vault(&self, id: ProjectId) -> Result<Vault, Error> {
+        let tag = hmac::sign(&self.root, format!("madbase vault\0{}", id.0).as_bytes());
+        let key: &[u8; 32] = tag.as_ref().try_into().map_err(|_| Error::MasterKey)?;
+        Vault::new(key).map_err(|_| Error::MasterKey)
     }
 
     /// Encrypt `plain` for the project `id`.
@@ -52,6 +62,16 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+
+    #[test]
+    fn each_project_has_a_vault_of_its_own() {
+        let (seal, other) = (Seal::new(&[7; 32]).unwrap(), Seal::new(&[8; 32]).unwrap());
+        let (id, stranger) = (ProjectId(Uuid::from_u128(1)), ProjectId(Uuid::from_u128(2)));
+        let sealed = seal.vault(id).unwrap().seal("a", b"secret").unwrap();
+        assert_eq!(seal.vault(id).unwrap().open("a", &sealed).unwrap(), b"secret");
+        assert!(seal.vault(stranger).unwrap().open("a", &sealed).is_err());
+        assert!(other.vault(id).unwrap().open("a", &sealed).is_err());
+    }
 
     #[test]
     fn only_the_same_key_and_project_open_a_seal() {

@@ -48,6 +48,7 @@ pub(crate) fn project(reference: &str, version: i64) -> Project {
             secret: format!("sb_secret_{reference}").into(),
         },
         jwt: ring,
+        vault: common::Vault::new(&[7; 32]).unwrap(),
         auth: common::AuthSettings::default(),
         rest: common::RestSettings::default(),
         version,

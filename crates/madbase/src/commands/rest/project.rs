@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use common::{ApiKeys, AuthSettings, Directory, Finding, Login, Logins, Project, ProjectId, ProjectRef};
+use common::{ApiKeys, AuthSettings, Directory, Finding, Login, Logins, Project, ProjectId, ProjectRef, Vault};
 use data_api::DataApi;
 use secrecy::SecretString;
 use store::{Databases, Notification, Notifications, Session, Statement};
@@ -57,6 +57,8 @@ impl Sole {
             logins: Logins { owner: login.clone(), authenticator: login.clone(), services: login.clone() },
             keys,
             jwt: options.jwt.clone(),
+            // The data API alone stores nothing.
+            vault: Vault::new(&[0; 32])?,
             auth: AuthSettings::default(),
             rest: options.rest.clone(),
             version: 1,
