@@ -9,6 +9,7 @@
 mod broken;
 mod cancel;
 mod connection;
+mod feed;
 mod flight;
 mod frames;
 mod frontend;
@@ -16,6 +17,7 @@ mod job;
 mod link;
 mod measures;
 mod opening;
+mod pace;
 mod pipeline;
 mod pool;
 mod request;

@@ -8,19 +8,22 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use tokio::time::{Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_postgres::Config;
 
 use super::broken::Broken;
 use super::cancel::{Backend, PATIENCE};
+use super::feed::CHUNK;
 use super::flight::{Flight, Phase};
 use super::frames::{self, Failure, Frame};
 use super::frontend;
 use super::job::{Job, Mode};
 use super::measures::Measures;
+use super::pace::Pace;
 use super::pipeline::Pipeline;
 use super::startup;
-use super::wire::Wire;
+use super::wire::{BUFFER, Wire};
+use crate::spool::Spool;
 use crate::{End, Error};
 
 /// SQLSTATE `query_canceled`.
@@ -41,8 +44,14 @@ pub(super) struct Connection {
     /// A cancel request is on its way to the backend.
     cancelled: bool,
     patience: Option<Pin<Box<Sleep>>>,
+    /// Since when the front job is the front one.
+    front_since: Instant,
+    /// Paces of the statements answered since `front_since`.
+    answered: Vec<Arc<Pace>>,
     /// Jobs that the cancel request hit by mistake.
     returned: Vec<Job>,
+    /// For large answers that their clients take slowly.
+    spool: Spool,
 }
 
 impl Connection {
@@ -51,6 +60,7 @@ impl Connection {
         config: &Config,
         statements: usize,
         measures: Arc<Measures>,
+        spool: Spool,
     ) -> Result<Self, Broken> {
         let session = startup::open(config).await?;
         Ok(Self {
@@ -62,7 +72,10 @@ impl Connection {
             backend: session.backend,
             cancelled: false,
             patience: None,
+            front_since: Instant::now(),
+            answered: Vec::new(),
             returned: Vec::new(),
+            spool,
         })
     }
 
@@ -113,6 +126,9 @@ impl Connection {
         let mut flight = Flight::new(self.wire.appended());
         self.pipeline.append(&job, &mut flight, &mut self.wire.output);
         flight.job = Some(job);
+        if self.flights.is_empty() {
+            self.front_since = flight.sent_at;
+        }
         self.flights.push_back(flight);
     }
 
@@ -121,15 +137,24 @@ impl Connection {
         self.wire.poll_flush(cx)
     }
 
-    /// Wait for bytes from PostgreSQL; [`Self::receive`] looks at them.
+    /// Wait for bytes from PostgreSQL, of a large answer only while there is room; [`Self::receive`] looks at them.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
-        self.wire.poll_read(cx)
+        let others_wait = self.flights.len() > 1;
+        let feed = self.flights.front_mut().and_then(|it| it.feed.as_mut()).filter(|it| it.is_hungry());
+        let Some(feed) = feed else { return self.wire.poll_read(cx, BUFFER) };
+        ready!(feed.poll_room(cx, others_wait));
+        if feed.has_piece(&self.wire.input) {
+            return Poll::Ready(Ok(()));
+        }
+        self.wire.poll_read(cx, CHUNK)
     }
 
     /// Look at what was read and answer callers; returns how many jobs are done.
     pub(super) fn receive(&mut self) -> Result<usize, Broken> {
         let mut done = 0;
-        while let Some(frame) = frames::next(&mut self.wire.input)? {
+        while self.take_piece() {
+            let streams = self.flights.front().is_some_and(Flight::streams);
+            let Some(frame) = frames::next(&mut self.wire.input, streams)? else { break };
             if let Frame::Error(Failure { error, fatal: true, .. }) = frame {
                 return Err(Broken::Refused(error));
             }
@@ -137,6 +162,13 @@ impl Connection {
             let Some(flight) = self.flights.front_mut() else {
                 return Err(Broken::Protocol("PostgreSQL answered what was not asked"));
             };
+            if let Frame::Large(row, length) = frame {
+                if let Some((job, answer)) = flight.begin_large(row, length, &self.spool) {
+                    self.measures.round_trip(flight.sent_at.elapsed());
+                    job.answer(Ok(answer));
+                }
+                continue;
+            }
             if let Some(ticket) = flight.take(frame) {
                 self.pipeline.confirm(ticket);
             }
@@ -147,7 +179,27 @@ impl Connection {
             }
         }
         self.wire.shrink();
+        self.learn();
         Ok(done)
+    }
+
+    /// Tell the answered statements' paces how long they took: what came together took equally long.
+    fn learn(&mut self) {
+        let Ok(count @ 1..) = u32::try_from(self.answered.len()) else { return };
+        let now = Instant::now();
+        let each = now.duration_since(self.front_since) / count;
+        self.front_since = now;
+        self.answered.drain(..).for_each(|it| it.record(each));
+    }
+
+    /// Pass on what came of a large answer; whether frames come next.
+    fn take_piece(&mut self) -> bool {
+        let feed = self.flights.front_mut().and_then(|it| it.feed.as_mut()).filter(|it| it.is_hungry());
+        let Some(feed) = feed else { return true };
+        if feed.has_piece(&self.wire.input) {
+            feed.take(&mut self.wire.input);
+        }
+        !feed.is_hungry()
     }
 
     /// A Sync was reached: the front job is done (`true`), or goes on.
@@ -157,6 +209,9 @@ impl Connection {
             self.pipeline.doubt(ticket);
         }
         let failure = flight.failure.take();
+        if let Some(feed) = flight.feed.take() {
+            feed.finish(failure.as_ref().map(|it| &it.error));
+        }
         let job = flight.job.take();
         match (std::mem::replace(&mut flight.phase, Phase::Cleanup), job, failure) {
             (Phase::Work, Some(job), None) => self.worked(flight, job, status),
@@ -171,7 +226,9 @@ impl Connection {
                 flight.job = job;
                 self.tidy(flight, IDLE)
             }
-            (_, None, _) => true,
+            // A read with a large answer: its caller has got that, or knows that the end does not come.
+            (Phase::Work, None, _) => self.tidy(flight, status),
+            (Phase::Ending(_), None, _) => true,
         }
     }
 
@@ -228,7 +285,8 @@ impl Connection {
         }
     }
 
-    fn answer(&self, flight: &Flight, job: Job, outcome: Result<crate::Answer, Error>) {
+    fn answer(&mut self, flight: &Flight, mut job: Job, outcome: Result<crate::Answer, Error>) {
+        self.answered.extend(job.pace.take());
         self.measures.round_trip(flight.sent_at.elapsed());
         job.answer(outcome);
     }

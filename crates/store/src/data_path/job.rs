@@ -1,10 +1,13 @@
 //! One caller's work on its way: what to send, how it ends, and whom to answer.
 
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::pace::Pace;
 use super::request::Request;
 use crate::{Answer, End, Error};
 
@@ -37,6 +40,10 @@ pub(super) struct Job {
     pub(super) request: Request,
     pub(super) mode: Mode,
     reply: Reply,
+    /// Of a read: stands for its statement where paces are kept.
+    pub(super) key: u64,
+    /// What is known about its statement; set when it is placed.
+    pub(super) pace: Option<Arc<Pace>>,
     /// When it began to wait for a connection.
     pub(super) waiting_since: Instant,
     /// Whether it has been repeated after a lost connection.
@@ -47,7 +54,14 @@ pub(super) struct Job {
 
 impl Job {
     pub(super) fn new(request: Request, mode: Mode, reply: Reply) -> Self {
-        Self { request, mode, reply, waiting_since: Instant::now(), repeated: false, reparsed: false }
+        // A collision only mistakes one statement's pace for another's.
+        let key = if mode.is_read() {
+            BuildHasherDefault::<DefaultHasher>::default().hash_one((&request.role, &request.text))
+        } else {
+            0
+        };
+        let (waiting_since, pace) = (Instant::now(), None);
+        Self { request, mode, reply, key, pace, waiting_since, repeated: false, reparsed: false }
     }
 
     /// Whether the caller has gone: there is nobody to answer.

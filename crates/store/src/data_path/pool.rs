@@ -2,6 +2,8 @@
 //!
 //! What goes where is [`Roster`]'s decision; this file adds the lock, the tasks and the time.
 
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,6 +21,7 @@ use super::link;
 use super::measures::Measures;
 use super::opening;
 use super::roster::{DEPTH, Roster};
+use crate::socket::{self, Address};
 use crate::{Error, PoolSettings};
 
 /// Longest time to make a connection, all hosts tried.
@@ -51,7 +54,7 @@ struct State {
 impl Pool {
     pub(super) fn new(config: Config, settings: &PoolSettings, closing: CancellationToken) -> Self {
         let measures = Arc::new(Measures::new(config.get_dbname().unwrap_or_default()));
-        let state = Mutex::new(State { roster: Roster::new(settings.data_connections), failure: None });
+        let state = Mutex::new(State { roster: Roster::new(settings.data_connections, spread(&config)), failure: None });
         let (alive, watching) = (AtomicUsize::new(0), AtomicBool::new(false));
         let hurry = Notify::new();
         Self { config, settings: settings.clone(), state, closing, measures, hurry, alive, watching }
@@ -181,7 +184,8 @@ impl Pool {
     /// One attempt to connect.
     pub(super) async fn connect(&self) -> Result<Connection, Broken> {
         let statements = self.settings.statements_per_connection;
-        let opening = Connection::open(&self.config, statements, Arc::clone(&self.measures));
+        let spool = self.settings.spool.clone();
+        let opening = Connection::open(&self.config, statements, Arc::clone(&self.measures), spool);
         tokio::select! {
             () = self.closing.cancelled() => Err(Broken::Closed),
             it = tokio::time::timeout(OPEN_TIMEOUT, opening) => it.unwrap_or(Err(Broken::TimedOut)),
@@ -267,6 +271,19 @@ impl Pool {
     fn refuse_waiting(&self) {
         let waiting = self.state().roster.take_waiting();
         waiting.into_iter().for_each(|it| it.answer(Err(closed())));
+    }
+}
+
+/// How many connections keep the server's processors busy: known where they are also ours.
+fn spread(config: &Config) -> usize {
+    let is_local = |it: &Address| match it {
+        Address::Unix(_) => true,
+        Address::Tcp(host, _) => host == "localhost" || host.parse().is_ok_and(|it: IpAddr| it.is_loopback()),
+    };
+    if socket::addresses(config).iter().all(is_local) {
+        std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+    } else {
+        usize::MAX
     }
 }
 

@@ -1,8 +1,10 @@
 //! Who works on what: the open connections of a project and the jobs that wait for one. Decides, does nothing else.
 //!
-//! A read goes to an idle connection, else behind a read that was sent just now (so that a slow one keeps nobody
-//! waiting), else it waits. A write goes to an idle connection and has it alone. Waiting jobs are taken in the order
-//! they came; a connection is kept free for reads, and one is reserved when a write would otherwise never get one.
+//! A read whose statement is known to be quick joins other quick ones as soon as the server's processors have
+//! connections to work for; as many as a bound on the expected wait allows. Else a read goes to an idle connection,
+//! else behind a read that was sent just now (so that a slow one keeps nobody waiting), else it waits. A write goes to
+//! an idle connection and has it alone. Waiting jobs are taken in the order they came; a connection is kept free for
+//! reads, and one is reserved when a write would otherwise never get one.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,13 +13,20 @@ use tokio::sync::mpsc::Sender;
 use tokio::time::Instant;
 
 use super::job::Job;
+use super::pace::{Pace, Paces};
 
 /// Most jobs in flight on one connection.
-pub(super) const DEPTH: usize = 8;
+pub(super) const DEPTH: usize = 32;
+/// Most jobs given to a connection at once that are not known to be quick.
+const BUNDLE: usize = 8;
+/// How long the jobs of one connection may be expected to take together, for others to join them.
+const TOGETHER: Duration = Duration::from_millis(4);
 /// Most jobs in flight on a connection that a job is put on without having waited.
 const SHALLOW: usize = 2;
 /// A connection whose front job runs longer than this gets no further jobs.
 const SLOW: Duration = Duration::from_millis(2);
+/// What a statement is expected to take of which nothing is known.
+const UNKNOWN: Duration = Duration::from_secs(3600);
 /// Most jobs that wait.
 const MOST_WAITING: usize = 16 * 1024;
 
@@ -27,6 +36,8 @@ struct Link {
     id: u64,
     jobs: Sender<Job>,
     in_flight: usize,
+    /// What its jobs in flight are expected to take, in their order; unknown ones count as more than `TOGETHER`.
+    expected: VecDeque<Duration>,
     /// A write has it alone.
     writing: bool,
     /// Takes no more reads, so that a write gets it once it is idle.
@@ -45,15 +56,18 @@ pub(super) struct Roster {
     pub(super) opening: usize,
     /// Most connections.
     most: usize,
+    /// So many busy connections keep the server's processors busy.
+    spread: usize,
+    paces: Paces,
     /// No new jobs; connections end when they have nothing to do.
     draining: bool,
     next_id: u64,
 }
 
 impl Roster {
-    pub(super) fn new(most: usize) -> Self {
+    pub(super) fn new(most: usize, spread: usize) -> Self {
         let (reads, writes) = (VecDeque::new(), VecDeque::new());
-        Self { links: Vec::new(), reads, writes, opening: 0, most: most.max(1), draining: false, next_id: 0 }
+        Self { links: Vec::new(), reads, writes, opening: 0, most: most.max(1), spread, paces: Paces::default(), draining: false, next_id: 0 }
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -74,9 +88,10 @@ impl Roster {
 
     /// Give `job` to a connection; a job that comes back must wait.
     pub(super) fn place(&mut self, mut job: Job, now: Instant) -> Option<Job> {
+        let read = job.mode.is_read();
+        let expected = self.expect(&mut job);
         loop {
-            let read = job.mode.is_read();
-            let Some(idx) = self.choose(read, now) else { return Some(job) };
+            let Some(idx) = self.choose(read, expected, now) else { return Some(job) };
             let Some(link) = self.links.get_mut(idx) else { return Some(job) };
             match link.jobs.try_send(job) {
                 Ok(()) => {
@@ -84,6 +99,7 @@ impl Roster {
                         link.since = now;
                     }
                     link.in_flight += 1;
+                    link.expected.push_back(expected);
                     link.writing = !read;
                     return None;
                 }
@@ -96,7 +112,16 @@ impl Roster {
         }
     }
 
-    fn choose(&self, read: bool, now: Instant) -> Option<usize> {
+    /// What `job` is expected to take; of a read it remembers to learn it.
+    fn expect(&mut self, job: &mut Job) -> Duration {
+        if !job.mode.is_read() {
+            return UNKNOWN;
+        }
+        let pace = job.pace.get_or_insert_with(|| self.paces.of(job.key));
+        Pace::expected(pace).unwrap_or(UNKNOWN)
+    }
+
+    fn choose(&self, read: bool, expected: Duration, now: Instant) -> Option<usize> {
         let free = || self.links.iter().enumerate().filter(|(_, it)| !it.writing && !it.reserved);
         // The one used last: the others may fall asleep.
         let idle = || free().filter(|(_, it)| it.in_flight == 0).max_by_key(|(_, it)| it.since);
@@ -111,8 +136,25 @@ impl Roster {
             let quick = |it: &Link| it.in_flight < SHALLOW && now.duration_since(it.since) < SLOW;
             free().filter(|(_, it)| quick(it)).min_by_key(|(_, it)| it.in_flight)
         };
+        if self.busy_count() >= self.spread
+            && let Some(idx) = self.company(expected, now)
+        {
+            return Some(idx);
+        }
         let full = self.links.len() >= self.most;
         idle().or_else(|| if full { shared() } else { None }).map(|(idx, _)| idx)
+    }
+
+    /// The connection whose jobs a quick one can join: busy, quick, and moving.
+    fn company(&self, expected: Duration, now: Instant) -> Option<usize> {
+        let joined = |it: &Link| it.expected.iter().sum::<Duration>() + expected;
+        self.links
+            .iter()
+            .enumerate()
+            .filter(|(_, it)| !it.writing && !it.reserved && (1..DEPTH).contains(&it.in_flight))
+            .filter(|(_, it)| now.duration_since(it.since) < SLOW && joined(it) <= TOGETHER)
+            .min_by_key(|(_, it)| it.in_flight)
+            .map(|(idx, _)| idx)
     }
 
     /// Let `job` wait behind the others; it comes back when too many do.
@@ -153,7 +195,7 @@ impl Roster {
         self.opening = self.opening.saturating_sub(1);
         self.next_id += 1;
         let id = self.next_id;
-        self.links.push(Link { id, jobs: sender, in_flight: 0, writing: false, reserved: false, since: now });
+        self.links.push(Link { id, jobs: sender, in_flight: 0, expected: VecDeque::new(), writing: false, reserved: false, since: now });
         self.settle(id, 0, now, jobs);
         id
     }
@@ -164,6 +206,7 @@ impl Roster {
         let writers = self.writers();
         let Some(link) = self.links.get_mut(idx) else { return };
         link.in_flight = link.in_flight.saturating_sub(done);
+        link.expected.drain(..done.min(link.expected.len()));
         if done > 0 {
             link.since = now;
         }
@@ -189,7 +232,7 @@ impl Roster {
         // While more connections can come, nobody queues up behind another.
         let deep = self.links.len() >= self.most;
         let share = self.reads.len() / self.links.len().max(1);
-        let depth = if deep { share.clamp(SHALLOW, DEPTH) } else { 1 };
+        let depth = if deep { share.clamp(SHALLOW, BUNDLE) } else { 1 };
         let Some(link) = self.links.get_mut(idx) else { return };
         link.reserved &= !self.writes.is_empty();
         let started = link.in_flight == 0;
@@ -198,13 +241,16 @@ impl Roster {
                 jobs.push(job);
                 (link.writing, link.reserved) = (true, false);
                 link.in_flight = 1;
+                link.expected.push_back(UNKNOWN);
             }
         } else if !link.reserved || !may_write {
             while link.in_flight < depth {
                 let Some(job) = self.reads.pop_front() else { break };
                 if !job.is_abandoned() {
+                    let expected = job.pace.as_ref().and_then(|it| it.expected()).unwrap_or(UNKNOWN);
                     jobs.push(job);
                     link.in_flight += 1;
+                    link.expected.push_back(expected);
                 }
             }
         }

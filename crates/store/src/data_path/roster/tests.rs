@@ -21,7 +21,7 @@ struct Desk {
 impl Desk {
     fn new(most: usize) -> Self {
         let (callers, links) = (Vec::new(), Vec::new());
-        Self { roster: Roster::new(most), now: Instant::now(), callers, links }
+        Self { roster: Roster::new(most, usize::MAX), now: Instant::now(), callers, links }
     }
 
     fn wait_ms(&mut self, ms: u64) {
@@ -178,7 +178,7 @@ fn a_long_queue_is_shared_out_in_bundles() {
         desk.submit(&format!("r{number}"));
     }
     let bundle = desk.settle(1, 2);
-    assert_eq!(bundle.split(' ').count(), DEPTH, "{bundle}");
+    assert_eq!(bundle.split(' ').count(), BUNDLE, "{bundle}");
     assert!(bundle.starts_with("r4 r5"), "in order: {bundle}");
 }
 
@@ -220,4 +220,46 @@ fn draining_ends_connections_once_nobody_needs_them() {
     desk.wait_ms(1);
     desk.roster.retire(id, limit, desk.now);
     assert_eq!(desk.roster.open_count(), 0, "unused for long");
+}
+
+#[test]
+fn quick_reads_keep_each_other_company_and_slow_ones_stay_alone() {
+    let mut desk = Desk::new(4);
+    desk.roster.spread = 2;
+    (0..4).for_each(|_| assert_eq!(desk.admit(), ""));
+    let learn = |desk: &mut Desk, name: &str, micros| {
+        let key = desk.job(Mode::Read, name).key;
+        desk.roster.paces.of(key).record(Duration::from_micros(micros));
+    };
+    learn(&mut desk, "quick", 100);
+    learn(&mut desk, "slow", 50_000);
+    let first: [String; 2] = std::array::from_fn(|_| desk.submit("quick"));
+    assert_ne!(first[0], first[1], "as many connections as there are processors");
+    for _ in 0..10 {
+        assert!(first.contains(&desk.submit("quick")), "then in company");
+    }
+    let (unknown, slow) = (desk.submit("unknown"), desk.submit("slow"));
+    assert!(!first.contains(&unknown) && !first.contains(&slow) && unknown != slow, "{unknown} {slow}");
+    for _ in 0..10 {
+        assert!(first.contains(&desk.submit("quick")), "not behind an unknown or a slow one");
+    }
+    for _ in 0..100 {
+        desk.submit("quick");
+    }
+    let depth = |id: &String| desk.roster.links.iter().find(|it| it.id.to_string() == *id).unwrap().in_flight;
+    assert_eq!([depth(&first[0]), depth(&first[1])], [DEPTH, DEPTH], "bounded");
+    assert_eq!((depth(&unknown), depth(&slow)), (2, 2), "as ever when all are busy");
+}
+
+#[test]
+fn a_connection_that_does_not_move_gets_no_company() {
+    let mut desk = Desk::new(2);
+    desk.roster.spread = 1;
+    desk.admit();
+    desk.admit();
+    let key = desk.job(Mode::Read, "quick").key;
+    desk.roster.paces.of(key).record(Duration::from_micros(100));
+    let stuck = desk.submit("quick");
+    desk.wait_ms(5);
+    assert_ne!(desk.submit("quick"), stuck);
 }
