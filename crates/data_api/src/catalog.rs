@@ -24,7 +24,7 @@ pub(crate) use table::{Column, Table};
 
 use self::role::Role;
 use crate::error::CatalogError;
-use crate::prepared::Reads;
+use crate::prepared::Kept;
 use crate::request::MediaType;
 
 /// A schema-qualified name.
@@ -81,7 +81,7 @@ pub(crate) struct Catalog {
     /// Roles that a request may run as, if they have settings of their own.
     roles: HashMap<String, Role>,
     /// What was planned with it.
-    pub(crate) reads: Reads,
+    pub(crate) prepared: Kept,
 }
 
 /// With more tables than this in a schema, nothing similar is searched: it would cost more than it helps.

@@ -9,7 +9,7 @@ pub struct Config {
     pub max_body_bytes: usize,
     /// The most projects whose catalogs are kept; the least recently used one is dropped first.
     pub max_catalogs: u64,
-    /// The most reads of a project whose plans are kept; those not asked for lately are dropped first.
+    /// The most requests of a project, by their shape, whose plans are kept; those not asked for lately are dropped first.
     pub max_plans: usize,
     /// How long notifications must pause before the catalog is loaded again.
     pub reload_quiet: Duration,

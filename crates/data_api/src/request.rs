@@ -71,7 +71,7 @@ impl Action {
     }
 
     /// What its body is for; `None` when a body means nothing.
-    fn purpose(self) -> Option<Purpose> {
+    pub(crate) fn purpose(self) -> Option<Purpose> {
         match self {
             Self::Insert | Self::Put | Self::Update => Some(Purpose::Rows),
             Self::Call => Some(Purpose::Arguments),

@@ -11,13 +11,13 @@ use common::{Caller, OpenApiMode, Project, RestSettings};
 use http::Method;
 use http::header::HOST;
 use http::request::Parts;
-use store::Databases;
+use store::{Databases, Delivery, Session};
 
 use crate::catalog::{Catalog, Catalogs};
 use crate::error::{Error, RequestError};
 use crate::events::Event;
 use crate::plan::{self, Context, Shaped};
-use crate::prepared::{PreparedRead, Shape};
+use crate::prepared::{Asked, Prepared, Shape};
 use crate::request::prefer::Count;
 use crate::request::{self, Action, MediaType, Parameters, Request};
 use crate::run::{self, Check, Form, Outcome, Runner};
@@ -225,7 +225,7 @@ impl<'a> Exchange<'a> {
         openapi::negotiate(&request.accepts)?;
         let settings = &self.project.rest;
         let statement = openapi::statement(request.schema, settings.openapi_mode);
-        let session = self.session(&request, &[]);
+        let session = Session { delivery: Delivery::Whole, ..self.session(&request, &[]) };
         let answer = self.api.databases.of(self.project).await.read(&session, &statement).await;
         self.watch.ran();
         let answer = answer.map_err(|it| Error::of_store(it, self.caller.authenticated))?;
@@ -246,10 +246,9 @@ impl<'a> Exchange<'a> {
     /// `GET`, `HEAD /{relation}`: rows.
     async fn read(&self, action: Action, name: &str) -> Result<Response, Error> {
         let parameters = self.parameters();
-        if let Some(shape) = Shape::of(self.head(), name, &parameters)
-            && let Some(read) = self.prepared(name, &parameters, &shape)
-        {
-            return self.read_prepared(&read, (name, &parameters), &shape).await;
+        let asked = Asked { head: self.head(), action, name, parameters: &parameters };
+        if let Some((prepared, shape)) = self.prepared(asked, &Bytes::new()) {
+            return self.run_prepared(asked, &prepared, &shape).await;
         }
         let request = Request::parse(self.head(), action, &parameters, Bytes::new())?;
         self.watch.parsed();
@@ -264,7 +263,7 @@ impl<'a> Exchange<'a> {
         let mut outcome = runner.read(&statement, Form::of(&shaped), check).await?;
         self.watch.ran();
         if let MediaType::Plan(_) = &shaped.media {
-            return Ok(response::plan(&request, &shaped.media, &outcome));
+            return Ok(response::plan(&request, &shaped.media, &mut outcome));
         }
         self.guess(&request, &shaped, runner, &mut outcome).await?;
         let from = (name, &parameters);
@@ -272,45 +271,57 @@ impl<'a> Exchange<'a> {
             &request,
             from,
             &shaped.media,
-            &outcome,
+            &mut outcome,
             self.project.rest.client_error_verbosity,
         )?;
         Ok(self.warned(response, &shaped))
     }
 
-    /// The read of this shape, planned now if it was not before.
-    fn prepared(
-        &self,
-        name: &str,
-        parameters: &Parameters<'_>,
-        shape: &Shape<'_>,
-    ) -> Option<Arc<PreparedRead>> {
-        let reads = &self.catalog.reads;
-        reads.get(shape).or_else(|| {
-            let read = PreparedRead::plan((self.head(), self.catalog), name, parameters, shape)?;
-            let read = Arc::new(read);
-            reads.keep(shape, &read, self.api.config.max_plans);
-            Some(read)
-        })
+    /// The statement of this request's shape, planned now if it was not before.
+    fn prepared<'p>(&self, asked: Asked<'p>, body: &Bytes) -> Option<(Arc<Prepared>, Shape<'p>)> {
+        let shape = Shape::of(asked, body)?;
+        let kept = &self.catalog.prepared;
+        if let Some(prepared) = kept.get(&shape) {
+            return Some((prepared, shape));
+        }
+        let prepared = Arc::new(Prepared::plan(asked, self.catalog, &shape, body)?);
+        kept.keep(&shape, &prepared, self.api.config.max_plans);
+        Some((prepared, shape))
     }
 
-    /// As [`Self::read`], without parsing and planning.
-    async fn read_prepared(
+    /// Run and answer what needs neither parsing nor planning.
+    async fn run_prepared(
         &self,
-        read: &PreparedRead,
-        from: (&str, &Parameters<'_>),
+        asked: Asked<'_>,
+        prepared: &Prepared,
         shape: &Shape<'_>,
     ) -> Result<Response, Error> {
-        let request = read.request();
+        let request = prepared.request();
         self.watch.parsed();
-        let session = self.session(&request, &[]);
+        let overloads = self.catalog.functions(request.schema, asked.name);
+        let function = prepared.function(overloads).filter(|_| asked.action == Action::Call);
+        let session = self.session(&request, function.map_or(&[], |it| &it.settings));
         let database = self.api.databases.of(self.project).await;
         let runner =
             Runner { database: &database, session: &session, authenticated: self.caller.authenticated };
-        let outcome = runner.read(&read.statement(shape), read.form, read.check).await?;
+        let (statement, form, check) = (prepared.statement(shape), prepared.form, prepared.check);
+        let mut outcome = if prepared.is_read_only {
+            runner.read(&statement, form, check).await?
+        } else {
+            let keep = run::keeps(&self.project.rest, &request.preferences);
+            runner.write(&statement, form, (check, keep)).await?
+        };
         self.watch.ran();
-        let verbosity = self.project.rest.client_error_verbosity;
-        Ok(response::read(&request, from, &read.media, &outcome, verbosity)?)
+        let (media, verbosity) = (&prepared.media, self.project.rest.client_error_verbosity);
+        let from = (asked.name, asked.parameters);
+        Ok(match function {
+            Some(function) => response::call(&request, function, media, &mut outcome, verbosity)?,
+            None if prepared.is_read_only => response::read(&request, from, media, &mut outcome, verbosity)?,
+            None => {
+                let table = self.catalog.table(request.schema, asked.name)?;
+                response::write(&request, table, media, &mut outcome)?
+            }
+        })
     }
 
     /// Replace the total by the planner's guess where the client prefers it.
@@ -338,6 +349,10 @@ impl<'a> Exchange<'a> {
     /// `POST`, `PUT`, `PATCH`, `DELETE /{relation}`: rows are written.
     async fn write(&self, action: Action, name: &str, body: Bytes) -> Result<Response, Error> {
         let parameters = self.parameters();
+        let asked = Asked { head: self.head(), action, name, parameters: &parameters };
+        if let Some((prepared, shape)) = self.prepared(asked, &body) {
+            return self.run_prepared(asked, &prepared, &shape).await;
+        }
         let request = Request::parse(self.head(), action, &parameters, body)?;
         self.watch.parsed();
         let plan = plan::write(self.context(&request), name)?;
@@ -349,18 +364,22 @@ impl<'a> Exchange<'a> {
             Runner { database: &database, session: &session, authenticated: self.caller.authenticated };
         let media = &plan.shaped.media;
         let end = (Check::of(&request, media), run::keeps(&self.project.rest, &request.preferences));
-        let outcome = runner.write(&statement, Form::of(&plan.shaped), end).await?;
+        let mut outcome = runner.write(&statement, Form::of(&plan.shaped), end).await?;
         self.watch.ran();
         if let MediaType::Plan(_) = media {
-            return Ok(response::plan(&request, media, &outcome));
+            return Ok(response::plan(&request, media, &mut outcome));
         }
-        let response = response::write(&request, plan.table, media, &outcome)?;
+        let response = response::write(&request, plan.table, media, &mut outcome)?;
         Ok(self.warned(response, &plan.shaped))
     }
 
     /// `GET`, `HEAD`, `POST /rpc/{function}`: a function is called.
     async fn call(&self, action: Action, name: &str, body: Bytes) -> Result<Response, Error> {
         let parameters = self.parameters();
+        let asked = Asked { head: self.head(), action, name, parameters: &parameters };
+        if let Some((prepared, shape)) = self.prepared(asked, &body) {
+            return self.run_prepared(asked, &prepared, &shape).await;
+        }
         let request = Request::parse(self.head(), action, &parameters, body)?;
         self.watch.parsed();
         let plan = plan::call(self.context(&request), name)?;
@@ -372,7 +391,7 @@ impl<'a> Exchange<'a> {
             Runner { database: &database, session: &session, authenticated: self.caller.authenticated };
         let media = &plan.shaped.media;
         let check = Check::of(&request, media);
-        let outcome = if plan.is_read_only {
+        let mut outcome = if plan.is_read_only {
             runner.read(&statement, Form::of(&plan.shaped), check).await?
         } else {
             let keep = run::keeps(&self.project.rest, &request.preferences);
@@ -380,10 +399,10 @@ impl<'a> Exchange<'a> {
         };
         self.watch.ran();
         if let MediaType::Plan(_) = media {
-            return Ok(response::plan(&request, media, &outcome));
+            return Ok(response::plan(&request, media, &mut outcome));
         }
         let verbosity = self.project.rest.client_error_verbosity;
-        let response = response::call(&request, plan.function, media, &outcome, verbosity)?;
+        let response = response::call(&request, plan.function, media, &mut outcome, verbosity)?;
         Ok(self.warned(response, &plan.shaped))
     }
 

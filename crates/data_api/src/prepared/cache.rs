@@ -1,15 +1,15 @@
-//! A bounded map from shapes to prepared reads, in two generations: what is asked for again stays.
+//! A bounded map from shapes to prepared statements, in two generations: what is asked for again stays.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::{PreparedRead, Shape};
+use super::{Prepared, Shape};
 
-type Generation = HashMap<Vec<u8>, Arc<PreparedRead>>;
+type Generation = HashMap<Vec<u8>, Arc<Prepared>>;
 
-/// Prepared reads by shape.
+/// Prepared statements by shape.
 #[derive(Debug, Default)]
-pub(crate) struct Reads(RwLock<Generations>);
+pub(crate) struct Kept(RwLock<Generations>);
 
 #[derive(Debug, Default)]
 struct Generations {
@@ -17,12 +17,12 @@ struct Generations {
     old: Generation,
 }
 
-impl Reads {
-    /// The read of this shape, if it was kept.
-    pub(crate) fn get(&self, shape: &Shape<'_>) -> Option<Arc<PreparedRead>> {
+impl Kept {
+    /// The one of this shape, if it was kept.
+    pub(crate) fn get(&self, shape: &Shape<'_>) -> Option<Arc<Prepared>> {
         let generations = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(read) = generations.young.get(shape.key()) {
-            return Some(Arc::clone(read));
+        if let Some(prepared) = generations.young.get(shape.key()) {
+            return Some(Arc::clone(prepared));
         }
         let is_old = generations.old.contains_key(shape.key());
         drop(generations);
@@ -30,19 +30,19 @@ impl Reads {
             return None;
         }
         let mut generations = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let (key, read) = generations.old.remove_entry(shape.key())?;
-        generations.young.insert(key, Arc::clone(&read));
-        Some(read)
+        let (key, prepared) = generations.old.remove_entry(shape.key())?;
+        generations.young.insert(key, Arc::clone(&prepared));
+        Some(prepared)
     }
 
-    /// Keep `read`; of more than `max_reads`, those that were not asked for lately are dropped.
-    pub(crate) fn keep(&self, shape: &Shape<'_>, read: &Arc<PreparedRead>, max_reads: usize) {
+    /// Keep `prepared`; of more than `most`, those that were not asked for lately are dropped.
+    pub(crate) fn keep(&self, shape: &Shape<'_>, prepared: &Arc<Prepared>, most: usize) {
         let mut generations = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if generations.young.len() >= max_reads.div_ceil(2) {
+        if generations.young.len() >= most.div_ceil(2) {
             generations.old = std::mem::take(&mut generations.young);
         }
-        if max_reads > 0 {
-            generations.young.insert(shape.key().to_vec(), Arc::clone(read));
+        if most > 0 {
+            generations.young.insert(shape.key().to_vec(), Arc::clone(prepared));
         }
     }
 

@@ -1,11 +1,13 @@
-//! What of a read decides its plan, as bytes; and the operands, which do not.
+//! What of a request decides its plan, as bytes; and operands and body, which do not.
 
 use std::borrow::Cow;
 
-use http::header::{ACCEPT, HeaderName, RANGE};
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, RANGE};
 use http::{HeaderMap, Method};
 
-use crate::request::{Head, Parameters, query};
+use super::Asked;
+use crate::request::{Action, MediaType, Parameters, Payload, payload, query, text_of};
 
 /// Begins what stands for an operand. PostgreSQL's text cannot contain it.
 pub(super) const MARK: u8 = 0;
@@ -18,22 +20,26 @@ const COMPARISONS: [&str; 6] = ["eq.", "neq.", "gt.", "gte.", "lt.", "lte."];
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 const ACCEPT_PROFILE: HeaderName = HeaderName::from_static("accept-profile");
+const CONTENT_PROFILE: HeaderName = HeaderName::from_static("content-profile");
 
-/// The shape of a read.
+/// The shape of a request.
 #[derive(Debug)]
 pub(crate) struct Shape<'p> {
     key: Vec<u8>,
     operands: Vec<&'p str>,
+    payload: Option<Payload>,
 }
 
 impl<'p> Shape<'p> {
-    /// The shape of a read of the relation `name`; `None` when it is not worth keeping.
-    pub(crate) fn of(head: Head<'_>, name: &str, parameters: &'p Parameters<'_>) -> Option<Self> {
-        let mut shape = Self { key: Vec::with_capacity(256), operands: Vec::new() };
-        shape.key.push(u8::from(*head.method == Method::HEAD));
-        shape.part(name.as_bytes());
-        shape.headers(head.headers);
-        for (key, value) in parameters.pairs() {
+    /// The shape of what is asked with `body`; `None` when it is not worth keeping, or wrong.
+    pub(crate) fn of(asked: Asked<'p>, body: &Bytes) -> Option<Self> {
+        let payload = payload_of(asked, body)?;
+        let mut shape = Self { key: Vec::with_capacity(256), operands: Vec::new(), payload };
+        shape.key.extend([asked.action as u8, u8::from(*asked.head.method == Method::HEAD)]);
+        shape.part(asked.name.as_bytes());
+        shape.headers(asked);
+        shape.keys();
+        for (key, value) in asked.parameters.pairs() {
             if key.as_bytes().contains(&MARK) || value.as_bytes().contains(&MARK) {
                 return None;
             }
@@ -44,6 +50,11 @@ impl<'p> Shape<'p> {
             shape.operands.extend(operand);
         }
         (shape.key.len() <= MAX_KEY).then_some(shape)
+    }
+
+    /// The body as a parameter.
+    pub(super) fn body(&self) -> Option<&Bytes> {
+        self.payload.as_ref().map(|it| &it.body)
     }
 
     /// The bytes that two requests of one shape share.
@@ -70,15 +81,33 @@ impl<'p> Shape<'p> {
         }))
     }
 
-    fn headers(&mut self, headers: &HeaderMap) {
-        for name in [&ACCEPT, &RANGE, &ACCEPT_PROFILE] {
-            self.key.push(u8::from(headers.contains_key(name)));
-            self.part(headers.get(name).map(http::HeaderValue::as_bytes).unwrap_or_default());
+    fn headers(&mut self, asked: Asked<'_>) {
+        let headers: &HeaderMap = asked.head.headers;
+        let names: &[&HeaderName] = match asked.action {
+            Action::Read => &[&ACCEPT, &ACCEPT_PROFILE, &RANGE],
+            _ => &[&ACCEPT, &CONTENT_PROFILE, &CONTENT_TYPE],
+        };
+        for name in names {
+            self.key.push(u8::from(headers.contains_key(*name)));
+            self.part(headers.get(*name).map(http::HeaderValue::as_bytes).unwrap_or_default());
         }
         for line in headers.get_all(PREFER) {
             self.part(line.as_bytes());
         }
-        // Behind the last line, so that none is taken for a parameter.
+        self.end();
+    }
+
+    /// The body's keys; its values do not matter.
+    fn keys(&mut self) {
+        let Some(payload) = self.payload.take() else { return };
+        self.key.push(u8::from(payload.is_object));
+        payload.keys.iter().for_each(|it| self.part(it.as_bytes()));
+        self.end();
+        self.payload = Some(payload);
+    }
+
+    /// Behind the last part of a list, so that what follows is not taken for one.
+    fn end(&mut self) {
         self.key.extend_from_slice(&u32::MAX.to_le_bytes());
     }
 
@@ -88,6 +117,22 @@ impl<'p> Shape<'p> {
         self.key.extend_from_slice(&length.to_le_bytes());
         self.key.extend_from_slice(part);
     }
+}
+
+/// The body, if one is looked at; `None` when it is not JSON or wrong.
+#[expect(clippy::option_option, reason = "none looked at, and none to be had, are two things")]
+fn payload_of(asked: Asked<'_>, body: &Bytes) -> Option<Option<Payload>> {
+    let Some(purpose) = asked.action.purpose() else {
+        return (asked.action != Action::CallByGet).then_some(None);
+    };
+    let media = text_of(asked.head.headers, &CONTENT_TYPE).map_or(MediaType::Json, MediaType::parse);
+    let columns = asked.parameters.first("columns").filter(|_| asked.action != Action::Put);
+    if media != MediaType::Json || columns == Some("") {
+        return None;
+    }
+    // Their names are part of the query.
+    let columns = columns.map(|_| [].as_slice());
+    payload::parse(body.clone(), &media, purpose, columns).ok().map(Some)
 }
 
 /// Which operand `param` stands for, when it is a mark and nothing else.

@@ -103,7 +103,7 @@ impl<'a> Parameters<'a> {
     }
 
     /// The first value of `name`.
-    fn first(&self, name: &str) -> Option<&str> {
+    pub(crate) fn first(&self, name: &str) -> Option<&str> {
         self.pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_ref())
     }
 }
