@@ -14,5 +14,6 @@ mod outage;
 mod refusals;
 mod rest;
 mod server;
+mod settings;
 mod shutdown;
 mod start;

@@ -16,7 +16,6 @@ mod vault;
 pub use caller::{Caller, ClientAddress, PublicUrl, RequestId, StageTimes};
 pub use error_kind::ErrorKind;
 pub use inbox::{CapturedMail, Inbox};
-pub use settings::{SettingError, parse_truth};
 pub use project::{
     ApiKeys, Configured, Directory, DirectoryError, Finding, Login, Logins, Project, ProjectId, ProjectRef,
     ProjectRefError, UserId,
@@ -25,4 +24,5 @@ pub use settings::{
     AuthSettings, FactorUse, OAuthServerSettings, OpenApiMode, ProviderSettings, RestSettings, SmsProvider,
     SmtpSettings, Verbosity,
 };
+pub use settings::{SettingError, parse_truth};
 pub use vault::{Vault, VaultError};

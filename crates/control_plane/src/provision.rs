@@ -95,6 +95,7 @@ fn runner(files: &[(&str, &str)]) -> Runner {
 #[must_use]
 pub(crate) fn fingerprint(services: &[ServiceMigrations]) -> String {
     let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    context.update(logins::PARAMETERS.as_bytes());
     let mut add = |schema: &str, runner: &Runner| {
         for it in runner.get_migrations() {
             context.update(format!("{schema} {it} {};", it.checksum()).as_bytes());

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 
-pub(crate) use cache::Catalogs;
+pub(crate) use cache::{Catalogs, Known};
 pub(crate) use function::{Function, Parameter, Volatility};
 pub(crate) use links::{Link, Relationship};
 pub(crate) use table::{Column, Table};

@@ -13,6 +13,10 @@ pub struct Config {
     pub max_plans: usize,
     /// How long notifications must pause before the catalog is loaded again.
     pub reload_quiet: Duration,
+    /// How long the catalog waits at most for such a pause.
+    pub reload_latest: Duration,
+    /// Whether the `pgrst.*` settings that a project's database holds count; `madbase rest` reads them by itself.
+    pub reads_settings: bool,
     /// What whoever calls the router has cut off from the path: the document at `/` says that paths begin there.
     pub base_path: String,
     /// The version of PostgREST that `Warning` and the document at `/` name.
@@ -26,6 +30,8 @@ impl Default for Config {
             max_catalogs: 100,
             max_plans: 1_000,
             reload_quiet: Duration::from_millis(100),
+            reload_latest: Duration::from_secs(2),
+            reads_settings: true,
             base_path: "/rest/v1".into(),
             postgrest_version: "16.2".into(),
         }

@@ -25,6 +25,22 @@ pub(crate) enum Event<'a> {
         /// Why.
         error: &'a store::Error,
     },
+    /// A setting that a project's database makes cannot be meant; the stored one holds.
+    SettingRefused {
+        /// Whose.
+        project: &'a ProjectRef,
+        /// The setting, without `pgrst.`.
+        name: &'a str,
+        /// Why.
+        error: &'a str,
+    },
+    /// The function of `db-pre-config` failed; what it would set is left out.
+    PreConfigFailed {
+        /// Whose.
+        project: &'a ProjectRef,
+        /// Why; `None` when it took too long.
+        error: Option<&'a store::Error>,
+    },
     /// An answer was our fault.
     Failed {
         /// The error.
@@ -50,6 +66,13 @@ impl Event<'_> {
                 metrics::counter!("data_api_catalog_failures_total").increment(1);
                 let source = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
                 tracing::warn!(project.id = %project, %error, source, "catalog not loaded");
+            }
+            Self::SettingRefused { project, name, error } => {
+                tracing::warn!(project.id = %project, name, error, "a setting of the database is left out");
+            }
+            Self::PreConfigFailed { project, error } => {
+                let error = error.map_or_else(|| "it took too long".into(), ToString::to_string);
+                tracing::warn!(project.id = %project, error, "the function of db-pre-config failed");
             }
             Self::Failed { error } => {
                 let source = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();

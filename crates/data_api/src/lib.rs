@@ -18,6 +18,7 @@ mod request;
 mod response;
 mod routes;
 mod run;
+mod settings;
 mod sql;
 mod watch;
 

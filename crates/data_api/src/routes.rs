@@ -13,7 +13,7 @@ use http::header::HOST;
 use http::request::Parts;
 use store::{Databases, Delivery, Session};
 
-use crate::catalog::{Catalog, Catalogs};
+use crate::catalog::{Catalog, Catalogs, Known};
 use crate::error::{Error, RequestError};
 use crate::events::Event;
 use crate::plan::{self, Context, Shaped};
@@ -41,12 +41,27 @@ impl DataApi {
         Self { config, databases, catalogs }
     }
 
-    /// Load the catalog of `project` now, so that its first request need not wait.
+    /// Load the catalog of `project` now, so that its first request need not wait. If an older version of the project is
+    /// served already, it stays until the new one is loaded.
     ///
     /// # Errors
     /// [`Error::NoCatalog`] when it cannot be loaded.
     pub async fn warm(&self, project: &Arc<Project>) -> Result<(), Error> {
-        self.catalogs.of(project).await.map(drop)
+        self.catalogs.renew(project).await
+    }
+
+    /// `project` with the settings that its own database makes, if they are known; costs a look into memory.
+    #[must_use]
+    pub fn known(&self, project: &Project) -> Option<Arc<Project>> {
+        self.catalogs.known(project).map(|it| Arc::clone(&it.project))
+    }
+
+    /// `project` with the settings that its own database makes; asks the database when they are not known yet.
+    ///
+    /// # Errors
+    /// [`Error::NoCatalog`] when the database does not answer.
+    pub async fn configured(&self, project: &Arc<Project>) -> Result<Arc<Project>, Error> {
+        self.catalogs.of(project).await.map(|it| Arc::clone(&it.project))
     }
 }
 
@@ -112,29 +127,34 @@ async fn answer(
     Extension(caller): Extension<Caller>,
     request: HttpRequest,
 ) -> Response {
-    let verbosity = project.rest.client_error_verbosity;
-    match pipeline(&api, &project, &caller, request).await {
+    let known = match api.catalogs.of(&project).await {
+        Ok(known) => known,
+        Err(error) => return refuse(&error, &project),
+    };
+    match pipeline(&api, &known, &caller, request).await {
         Ok(response) => response,
-        Err(error) => {
-            if error.kind().is_our_fault() {
-                Event::Failed { error: &error }.emit();
-            }
-            response::error(&error, verbosity)
-        }
+        Err(error) => refuse(&error, &known.project),
     }
+}
+
+fn refuse(error: &Error, project: &Project) -> Response {
+    if error.kind().is_our_fault() {
+        Event::Failed { error }.emit();
+    }
+    response::error(error, project.rest.client_error_verbosity)
 }
 
 async fn pipeline(
     api: &DataApi,
-    project: &Arc<Project>,
+    known: &Known,
     caller: &Caller,
     request: HttpRequest,
 ) -> Result<Response, Error> {
-    let catalog = api.catalogs.of(project).await?;
+    let Known { project, catalog } = known;
     let watch = Watch::start(project.rest.server_timing_enabled);
     let (parts, body) = request.into_parts();
     let target = Target::parse(parts.uri.path())?.resolve(&project.rest)?;
-    let exchange = Exchange { api, project, caller, catalog: &catalog, parts: &parts, watch };
+    let exchange = Exchange { api, project, caller, catalog, parts: &parts, watch };
     let answered = match (target.action(&parts.method)?, &target) {
         (None, target) => exchange.options(target),
         (Some(action), Target::Root) => exchange.describe(action).await,

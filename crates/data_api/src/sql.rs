@@ -13,7 +13,7 @@ mod shape;
 mod tests;
 mod write;
 
-pub(crate) use builder::{Sql, array_literal};
+pub(crate) use builder::{Sql, array_literal, call_of};
 pub(crate) use call::call;
 pub(crate) use read::{planned_count, read};
 pub(crate) use write::write;

@@ -46,6 +46,9 @@ pub enum Error {
         /// Whose configuration it is.
         project: ProjectRef,
     },
+    /// The project's database, which may hold settings of its data API, did not answer yet.
+    #[error("Could not query the database for the schema cache. Retrying.")]
+    NoSettings,
     /// Nobody answers this path.
     #[error("Nothing is served at this path")]
     NoRoute,
@@ -90,7 +93,7 @@ impl Error {
                 ErrorKind::Unauthenticated
             }
             Self::UnknownProject | Self::NoRoute | Self::NotBuilt { .. } => ErrorKind::NotFound,
-            Self::NoDirectory { .. } | Self::Timeout => ErrorKind::Unavailable,
+            Self::NoDirectory { .. } | Self::NoSettings | Self::Timeout => ErrorKind::Unavailable,
             Self::Method { .. } => ErrorKind::Invalid,
             Self::BodyTooLarge { .. } => ErrorKind::Limited,
             Self::MetricsHidden => ErrorKind::Forbidden,
@@ -110,6 +113,7 @@ impl Error {
             Self::AnonymousDisabled => "PGRST302",
             Self::UnknownProject => "project_not_found",
             Self::NoDirectory { .. } => "project_unavailable",
+            Self::NoSettings => "PGRST002",
             Self::NoRoute => "route_not_found",
             Self::NotBuilt { .. } => "service_not_available",
             Self::Method { .. } => "method_not_allowed",
@@ -134,6 +138,7 @@ impl Error {
             | Self::AnonymousDisabled
             | Self::UnknownProject
             | Self::NoDirectory { .. }
+            | Self::NoSettings
             | Self::NoRoute
             | Self::NotBuilt { .. }
             | Self::MetricsHidden
@@ -217,7 +222,9 @@ impl Error {
                 insert(headers, header::WWW_AUTHENTICATE, &challenge);
             }
             Self::AnonymousDisabled => insert(headers, header::WWW_AUTHENTICATE, "Bearer"),
-            Self::NoDirectory { .. } | Self::Timeout => insert(headers, header::RETRY_AFTER, "1"),
+            Self::NoDirectory { .. } | Self::NoSettings | Self::Timeout => {
+                insert(headers, header::RETRY_AFTER, "1");
+            }
             Self::Method { allowed } => insert(headers, header::ALLOW, allowed),
             Self::NoKey
             | Self::WrongKey

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, State};
-use common::{ClientAddress, Project, ProjectRef, PublicUrl, RequestId, Verbosity};
+use common::{ClientAddress, Configured, Project, ProjectRef, PublicUrl, RequestId, Verbosity};
 use futures_util::FutureExt as _;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
@@ -131,7 +131,9 @@ async fn answer(gateway: &Inner, visit: &mut Visit, request: Request<Body>) -> R
         if visit.route.target == Target::DataApi
             && let Ok(project) = find_project(gateway, &visit.origin).await
         {
-            visit.belongs_to(&project, request.headers());
+            let limit = gateway.config.directory_timeout;
+            let configured = configured(gateway, &project, limit).await;
+            visit.belongs_to(&configured.unwrap_or(project), request.headers());
         }
         return Ok(cors::preflight(visit.route.target, request.headers()));
     }
@@ -164,7 +166,10 @@ async fn forward(
     if !gateway.config.direct && matches!(visit.method, Method::CONNECT | Method::TRACE) {
         return Err(Error::Method { allowed: "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS" });
     }
-    let project = find_project(gateway, &visit.origin).await?;
+    let mut project = find_project(gateway, &visit.origin).await?;
+    if visit.route.target == Target::DataApi {
+        project = configured(gateway, &project, limits.timeout).await?;
+    }
     visit.belongs_to(&project, request.headers());
     let started = Instant::now();
     let admitted = admit(gateway, visit.route, &project, &request);
@@ -204,6 +209,18 @@ async fn find_project(gateway: &Inner, origin: &Origin) -> Result<Arc<Project>, 
         Named::Nobody => return Err(Error::UnknownProject),
     };
     gateway.projects.find(&reference).await
+}
+
+/// `project` with the settings that its own database makes for its data API.
+async fn configured(gateway: &Inner, project: &Arc<Project>, limit: Duration) -> Result<Arc<Project>, Error> {
+    match gateway.projects.configured(project) {
+        Configured::Known(project) => Ok(project),
+        Configured::Asked(asked) => match timeout(limit, asked).await {
+            Ok(Ok(project)) => Ok(project),
+            Ok(Err(_told_already)) => Err(Error::NoSettings),
+            Err(_elapsed) => Err(Error::Timeout),
+        },
+    }
 }
 
 fn admit(

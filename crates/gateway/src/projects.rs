@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{Directory, Project, ProjectRef};
+use common::{Configured, Directory, Project, ProjectRef};
 use moka::Expiry;
 use moka::future::Cache;
 use tokio::time::timeout;
@@ -83,6 +83,11 @@ impl Projects {
             Err(Absent::Missing) if !reference.is_default() => Err(Error::UnknownProject),
             Err(Absent::Missing | Absent::Silent) => Err(Error::NoDirectory { project: reference.clone() }),
         }
+    }
+
+    /// `project` with the settings that its own database makes for its data API.
+    pub(crate) fn configured<'a>(&'a self, project: &'a Arc<Project>) -> Configured<'a> {
+        self.directory.configured(project)
     }
 
     /// Whether the directory answers and knows the default project; asks it, past the cache.

@@ -1,6 +1,6 @@
 //! Verified tokens, remembered: a token that comes again costs a hash, not a signature check (REQ C1).
 //!
-//! Keyed by SHA-256 of project, its version and the token, so that a changed key ring forgets. Refused tokens are not kept:
+//! Keyed by SHA-256 of project, its version, its rules and the token, so that what changes them forgets. Refused tokens are not kept:
 //! whoever invents them would fill the cache.
 
 use std::sync::Arc;
@@ -102,6 +102,13 @@ fn key_of(project: &Project, token: &str, purpose: Purpose) -> Key {
     context.update(reference.as_bytes());
     context.update(&project.version.to_le_bytes());
     context.update(&[u8::from(purpose == Purpose::Key)]);
+    if purpose == Purpose::Caller {
+        // The project's database may change them, at the same version.
+        for rule in [project.rest.jwt_aud.as_deref(), Some(project.rest.jwt_role_claim_key.as_str())] {
+            context.update(&rule.map_or(usize::MAX, str::len).to_le_bytes());
+            context.update(rule.unwrap_or_default().as_bytes());
+        }
+    }
     context.update(token.as_bytes());
     let hash: digest::Digest = context.finish();
     let mut key = Key::default();

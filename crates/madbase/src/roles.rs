@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use axum::Router;
-use common::{Directory as _, Inbox, Project, ProjectRef};
+use common::{Configured, Directory, DirectoryError, Finding, Inbox, Project, ProjectRef};
 use control_plane::{ControlPlane, ServiceMigrations};
+use data_api::DataApi;
 use gateway::Gateway;
 use secrecy::SecretString;
 use store::{Databases, PoolSettings};
@@ -68,7 +69,8 @@ pub(crate) async fn all(installation: Installation, render: Render) -> Result<Pa
     let default_project = default_project(&control_plane).await?;
     let auth = auth::Auth::new(auth::Config::default(), databases.clone(), inbox);
     let data_api = data_api::DataApi::new(data_api::Config::default(), databases.clone());
-    let services = gateway::Services { auth: auth::router(auth), data_api: data_api::router(data_api) };
+    let services =
+        gateway::Services { auth: auth::router(auth), data_api: data_api::router(data_api.clone()) };
     let config = gateway::Config {
         base_domain: Some(installation.base_domain),
         local_url: format!("http://localhost:{}", installation.public_port),
@@ -76,7 +78,7 @@ pub(crate) async fn all(installation: Installation, render: Render) -> Result<Pa
         trusted_proxies: installation.trusted_proxies,
         ..gateway::Config::default()
     };
-    let directory = Arc::new(control_plane.clone());
+    let directory = Arc::new(Projects { control_plane: control_plane.clone(), data_api });
     let gateway = Gateway::new(config, directory, services, gateway::Metrics(render));
     Ok(Parts {
         api: gateway::router(gateway),
@@ -84,6 +86,28 @@ pub(crate) async fn all(installation: Installation, render: Render) -> Result<Pa
         databases,
         default_project,
     })
+}
+
+/// The gateway's directory: the control plane knows projects, the data API what their databases say about it.
+#[derive(Debug)]
+struct Projects {
+    control_plane: ControlPlane,
+    data_api: DataApi,
+}
+
+impl Directory for Projects {
+    fn find<'a>(&'a self, reference: &'a ProjectRef) -> Finding<'a> {
+        self.control_plane.find(reference)
+    }
+
+    fn configured<'a>(&'a self, project: &'a Arc<Project>) -> Configured<'a> {
+        if let Some(project) = self.data_api.known(project) {
+            return Configured::Known(project);
+        }
+        Configured::Asked(Box::pin(async {
+            self.data_api.configured(project).await.map_err(|it| DirectoryError(it.into()))
+        }))
+    }
 }
 
 /// The schemas that services own in every project's database.

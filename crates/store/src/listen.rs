@@ -34,9 +34,11 @@ impl Notifications {
         self.receiver.recv().await
     }
 
-    /// Wait until no further notification came for `quiet` (debouncing), dropping what comes meanwhile.
-    pub async fn settle(&mut self, quiet: Duration) {
-        while let Ok(Some(_)) = tokio::time::timeout(quiet, self.receiver.recv()).await {}
+    /// Wait until no further notification came for `quiet` (debouncing), but not longer than `at_most`; what comes
+    /// meanwhile is dropped.
+    pub async fn settle(&mut self, quiet: Duration, at_most: Duration) {
+        let settled = async { while let Ok(Some(_)) = tokio::time::timeout(quiet, self.receiver.recv()).await {} };
+        let _ = tokio::time::timeout(at_most, settled).await;
     }
 }
 

@@ -77,10 +77,7 @@ impl RestSettings {
                 Some(Err(_)) => {}
                 rows => self.db_max_rows = rows.and_then(Result::ok),
             },
-            _ => match given {
-                Some(text) => self.set_required(name, text)?,
-                None => {}
-            },
+            _ => given.map_or(Ok(()), |it| self.set_required(name, it))?,
         }
         Ok(())
     }
@@ -101,7 +98,8 @@ impl RestSettings {
             "openapi-mode" => self.openapi_mode = openapi_mode(text)?,
             "client-error-verbosity" => self.client_error_verbosity = verbosity(text)?,
             "jwt-role-claim-key" => {
-                let _path: RolePath = text.parse().map_err(|it: RolePathError| SettingError(it.to_string()))?;
+                let _path: RolePath =
+                    text.parse().map_err(|it: RolePathError| SettingError(it.to_string()))?;
                 text.clone_into(&mut self.jwt_role_claim_key);
             }
             "jwt-cache-max-entries" => {

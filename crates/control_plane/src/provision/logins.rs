@@ -14,13 +14,13 @@ use crate::{Error, scram};
 /// PostgREST's in-database configuration (`alter role authenticator set pgrst.…`), without what holds a secret:
 /// everybody in the cluster can read such settings. From PostgreSQL 15 on, storing a setting that no loaded library
 /// knows takes a grant.
-const PARAMETERS: &str = "\
-    pgrst.db_aggregates_enabled, pgrst.db_anon_role, pgrst.db_extra_search_path, pgrst.db_hoisted_tx_settings, \
+pub(super) const PARAMETERS: &str = "\
+    pgrst.client_error_verbosity, pgrst.db_aggregates_enabled, pgrst.db_anon_role, pgrst.db_extra_search_path, pgrst.db_hoisted_tx_settings, \
     pgrst.db_max_rows, pgrst.db_plan_enabled, pgrst.db_pre_config, pgrst.db_pre_request, \
     pgrst.db_prepared_statements, pgrst.db_root_spec, pgrst.db_schemas, pgrst.db_timezone_enabled, pgrst.db_tx_end, \
     pgrst.jwt_aud, pgrst.jwt_role_claim_key, pgrst.openapi_mode, pgrst.openapi_security_active, \
     pgrst.openapi_server_proxy_uri, pgrst.server_cors_allowed_origins, pgrst.server_timing_enabled, \
-    pgrst.server_trace_header";
+    pgrst.server_trace_header, pgrst.url_use_legacy_target_names";
 
 /// The first names that no role has: those of the contract, else with the project's name, else numbered.
 ///

@@ -1,24 +1,32 @@
-//! One catalog per project: loaded on first use, once however many requests wait, and again when the schema changes.
+//! What is known about each project's database: its own settings and its catalog. Loaded on first use, once however many
+//! requests wait, and again when the schema or the settings change.
 //!
-//! A listener per project hears `NOTIFY pgrst, 'reload schema'`; requests go on with the old catalog meanwhile.
+//! A listener per project hears `NOTIFY pgrst, 'reload schema' | 'reload config'`; requests go on with what was known
+//! meanwhile. One task loads, so however many notifications come, one load runs at a time.
 
-use std::sync::{Arc, RwLock, Weak};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::time::Duration;
 
 use common::{Project, ProjectRef};
-use moka::future::Cache;
+use moka::sync::Cache;
 use store::{Databases, Notification, Notifications};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use super::{Catalog, load};
-use crate::Config;
 use crate::error::Error;
 use crate::events::Event;
+use crate::{Config, settings};
 
 /// The channel that tells of changes.
 const CHANNEL: &str = "pgrst";
+/// How long the first load waits for the listener, so that no change between the two is missed.
+const LISTENER_LIMIT: Duration = Duration::from_secs(1);
+/// The first wait after a failed reload; doubles up to [`LONGEST_WAIT`].
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(32);
 
-/// The catalogs of all projects. Cheap to clone.
+/// What is known about the databases of all projects. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Catalogs {
     databases: Databases,
@@ -26,13 +34,22 @@ pub(crate) struct Catalogs {
     config: Arc<Config>,
 }
 
-/// A project's catalog, perhaps not loaded yet.
+/// What is known about a project's database.
+#[derive(Debug)]
+pub(crate) struct Known {
+    /// The project, with the settings that its database makes over the stored ones.
+    pub(crate) project: Arc<Project>,
+    /// What exists there.
+    pub(crate) catalog: Catalog,
+}
+
+/// A project's place, perhaps not filled yet.
 #[derive(Debug)]
 struct Slot {
     /// The version of the project that it was made for.
     version: i64,
     first: OnceCell<()>,
-    current: RwLock<Arc<Catalog>>,
+    current: RwLock<Option<Arc<Known>>>,
     listener: OnceCell<Abort>,
 }
 
@@ -48,20 +65,16 @@ impl Drop for Abort {
 
 impl Slot {
     fn new(version: i64) -> Self {
-        Self {
-            version,
-            first: OnceCell::new(),
-            current: RwLock::new(Arc::default()),
-            listener: OnceCell::new(),
-        }
+        let (first, current, listener) = (OnceCell::new(), RwLock::new(None), OnceCell::new());
+        Self { version, first, current, listener }
     }
 
-    fn get(&self) -> Arc<Catalog> {
-        Arc::clone(&self.current.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+    fn get(&self) -> Option<Arc<Known>> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn set(&self, catalog: Catalog) {
-        *self.current.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(catalog);
+    fn set(&self, known: Known) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(known));
     }
 }
 
@@ -71,42 +84,82 @@ impl Catalogs {
         Self { databases, slots: Cache::new(config.max_catalogs), config }
     }
 
-    /// The catalog of `project`.
+    /// What is known about the database of `project`, if it was loaded.
+    pub(crate) fn known(&self, project: &Project) -> Option<Arc<Known>> {
+        let slot = self.slots.get(&project.reference)?;
+        if slot.version >= project.version { slot.get() } else { None }
+    }
+
+    /// What is known about the database of `project`; loaded if it was not.
     ///
     /// # Errors
     /// [`Error::NoCatalog`] when it was never loaded and cannot be now.
-    pub(crate) async fn of(&self, project: &Arc<Project>) -> Result<Arc<Catalog>, Error> {
-        let slot = self.slot(project).await;
-        let load = || async {
-            slot.set(self.load(project).await?);
-            slot.listener.get_or_init(|| self.listen(project, &slot)).await;
-            Ok::<(), store::Error>(())
-        };
-        slot.first.get_or_try_init(load).await.map_err(|error| Error::NoCatalog(Arc::new(error)))?;
-        Ok(slot.get())
+    pub(crate) async fn of(&self, project: &Arc<Project>) -> Result<Arc<Known>, Error> {
+        if let Some(known) = self.known(project) {
+            return Ok(known);
+        }
+        let slot = self.slot(project);
+        self.fill(&slot, project).await
     }
 
-    /// A changed project (other schemas, other login) starts anew.
-    async fn slot(&self, project: &Arc<Project>) -> Arc<Slot> {
-        if let Some(slot) = self.slots.get(&project.reference).await {
-            if slot.version == project.version {
+    /// As [`Self::of`], but requests go on with what was known about an older version of `project` until the new one is.
+    ///
+    /// # Errors
+    /// As [`Self::of`]; then everything stays as it was.
+    pub(crate) async fn renew(&self, project: &Arc<Project>) -> Result<(), Error> {
+        let slot = Arc::new(Slot::new(project.version));
+        match self.slots.get(&project.reference) {
+            Some(old) if old.version < project.version && old.get().is_some() => {
+                self.fill(&slot, project).await?;
+                self.slots.insert(project.reference.clone(), slot);
+                Ok(())
+            }
+            _ => self.of(project).await.map(drop),
+        }
+    }
+
+    /// A changed project (other schemas, other login) starts anew; one whose change we know already stays.
+    fn slot(&self, project: &Project) -> Arc<Slot> {
+        if let Some(slot) = self.slots.get(&project.reference) {
+            if slot.version >= project.version {
                 return slot;
             }
-            self.slots.invalidate(&project.reference).await;
+            self.slots.invalidate(&project.reference);
         }
-        let version = project.version;
-        self.slots.get_with_by_ref(&project.reference, async { Arc::new(Slot::new(version)) }).await
+        self.slots.get_with_by_ref(&project.reference, || Arc::new(Slot::new(project.version)))
     }
 
-    async fn load(&self, project: &Project) -> Result<Catalog, store::Error> {
+    async fn fill(&self, slot: &Arc<Slot>, project: &Arc<Project>) -> Result<Arc<Known>, Error> {
+        let load = || async {
+            let mut notifications = self.databases.of(project).await.listen(CHANNEL);
+            // What is told from here on is heard; without an answer in time, the listener's arrival is told later.
+            let _connected = tokio::time::timeout(LISTENER_LIMIT, notifications.next()).await;
+            slot.set(self.load(project).await?);
+            slot.listener.get_or_init(async || self.listen(project, slot, notifications)).await;
+            Ok::<(), store::Error>(())
+        };
+        let no_catalog = |error| Error::NoCatalog(Arc::new(error));
+        slot.first.get_or_try_init(load).await.map_err(no_catalog)?;
+        slot.get().ok_or_else(|| no_catalog(store::Error::PoolTimeout))
+    }
+
+    async fn load(&self, project: &Arc<Project>) -> Result<Known, store::Error> {
         let start = Instant::now();
         let database = self.databases.of(project).await;
-        match load::load(&database, &project.rest).await {
-            Ok(catalog) => {
-                let (tables, functions) = catalog.size();
+        let known = async {
+            let project = match self.config.reads_settings {
+                true => with(project, settings::read(&database, project).await?),
+                false => Arc::clone(project),
+            };
+            let catalog = load::load(&database, &project.rest).await?;
+            Ok(Known { project, catalog })
+        };
+        match known.await {
+            Ok(known) => {
+                let (tables, functions) = known.catalog.size();
                 let took = start.elapsed();
                 Event::CatalogLoaded { project: &project.reference, tables, functions, took }.emit();
-                Ok(catalog)
+                Ok(known)
             }
             Err(error) => {
                 Event::CatalogFailed { project: &project.reference, error: &error }.emit();
@@ -116,8 +169,7 @@ impl Catalogs {
     }
 
     /// Load again whenever the project says so; ends with the slot.
-    async fn listen(&self, project: &Arc<Project>, slot: &Arc<Slot>) -> Abort {
-        let notifications = self.databases.of(project).await.listen(CHANNEL);
+    fn listen(&self, project: &Arc<Project>, slot: &Arc<Slot>, notifications: Notifications) -> Abort {
         let this = self.clone();
         let project = Arc::clone(project);
         let slot = Arc::downgrade(slot);
@@ -125,33 +177,67 @@ impl Catalogs {
         Abort(task.abort_handle())
     }
 
-    async fn reload_when_told(&self, project: &Project, slot: &Weak<Slot>, mut notifications: Notifications) {
-        while let Some(notification) = notifications.next().await {
-            match notification {
-                // The settings of roles are part of the catalog.
-                Notification::Message(text)
-                    if !matches!(text.as_str(), "" | "reload schema" | "reload config") =>
-                {
-                    continue;
-                }
-                Notification::Message(_) | Notification::Connected => {}
+    async fn reload_when_told(
+        &self,
+        project: &Arc<Project>,
+        slot: &Weak<Slot>,
+        mut notifications: Notifications,
+    ) {
+        let mut retry = None;
+        loop {
+            let told = tokio::select! {
+                told = notifications.next() => told,
+                () = pass(retry) => Some(Notification::Connected),
+            };
+            match told {
+                None => break,
+                Some(Notification::Message(text)) if !self.concerns(&text) => continue,
+                Some(Notification::Message(_) | Notification::Connected) => {}
             }
-            notifications.settle(self.config.reload_quiet).await;
+            notifications.settle(self.config.reload_quiet, self.config.reload_latest).await;
             let loaded = self.load(project).await;
             let Some(slot) = slot.upgrade() else { return };
-            if let Ok(catalog) = loaded {
-                slot.set(catalog);
-            }
+            retry = match loaded {
+                Ok(known) => {
+                    slot.set(known);
+                    None
+                }
+                Err(_told_already) => Some(retry.map_or(FIRST_WAIT, |it| LONGEST_WAIT.min(it * 2))),
+            };
         }
-        self.forget(project, slot).await;
+        self.forget(project, slot);
+    }
+
+    /// Whether a message makes us load. The settings of roles are part of the catalog, ours of what is known.
+    fn concerns(&self, text: &str) -> bool {
+        match text {
+            "" | "reload schema" => true,
+            "reload config" => self.config.reads_settings,
+            _ => false,
+        }
     }
 
     /// The project's connections were closed, for it was idle: nobody would tell of changes any more, so the next
     /// request loads anew.
-    async fn forget(&self, project: &Project, slot: &Weak<Slot>) {
-        let current = self.slots.get(&project.reference).await;
+    fn forget(&self, project: &Project, slot: &Weak<Slot>) {
+        let current = self.slots.get(&project.reference);
         if current.is_some_and(|it| std::ptr::eq(Arc::as_ptr(&it), slot.as_ptr())) {
-            self.slots.invalidate(&project.reference).await;
+            self.slots.invalidate(&project.reference);
         }
+    }
+}
+
+/// `project` with `settings`.
+fn with(project: &Arc<Project>, settings: common::RestSettings) -> Arc<Project> {
+    if settings == project.rest {
+        return Arc::clone(project);
+    }
+    Arc::new(Project { rest: settings, ..(**project).clone() })
+}
+
+async fn pass(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(wait).await,
+        None => std::future::pending().await,
     }
 }

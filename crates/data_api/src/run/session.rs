@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use common::{Caller, RestSettings};
 use http::{HeaderMap, Method, header::COOKIE};
@@ -10,6 +9,7 @@ use serde_json::{Map, Value};
 use store::Session;
 
 use crate::catalog::role;
+use crate::sql::call_of;
 
 /// The head of a request and what is set besides.
 #[derive(Debug, Clone, Copy)]
@@ -109,12 +109,6 @@ fn cookies(headers: &HeaderMap) -> String {
     Value::Object(pairs).to_string()
 }
 
-/// A call of `schema.function` (or `function`) without arguments.
-fn call_of(function: &str) -> Arc<str> {
-    let parts: Vec<_> = function.split('.').map(|it| format!("\"{}\"", it.replace('"', "\"\""))).collect();
-    Arc::from(format!("select {}()", parts.join(".")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,6 +129,5 @@ mod tests {
     #[test]
     fn names_are_quoted() {
         assert_eq!(search_path(["public", "a\"b"].into_iter()), r#""public", "a""b""#);
-        assert_eq!(&*call_of("public.check"), r#"select "public"."check"()"#);
     }
 }

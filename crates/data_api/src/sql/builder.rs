@@ -117,3 +117,9 @@ pub(crate) fn array_literal<'a>(elements: impl IntoIterator<Item = &'a str>) -> 
     text.push('}');
     text
 }
+
+/// A call of `schema.function` (or `function`) without arguments.
+pub(crate) fn call_of(function: &str) -> Arc<str> {
+    let parts: Vec<_> = function.split('.').map(|it| format!("\"{}\"", it.replace('"', "\"\""))).collect();
+    Arc::from(format!("select {}()", parts.join(".")))
+}

@@ -10,5 +10,6 @@ mod errors;
 mod openapi;
 mod reads;
 mod rights;
+mod settings;
 mod support;
 mod writes;

@@ -4,6 +4,7 @@
 
 mod access;
 mod answers;
+mod configured;
 mod direct;
 mod limits;
 mod operations;

@@ -128,15 +128,25 @@ impl World {
         let shelf = Arc::new(Shelf::default());
         shelf.put(project("default", 1));
         shelf.put(project("board", 1));
+        let directory = Arc::clone(&shelf) as Arc<dyn Directory>;
+        Self { shelf, ..Self::served(config, settings, directory).await }
+    }
+
+    /// Before a directory of the test's own.
+    pub(crate) async fn of(directory: Arc<dyn Directory>) -> Self {
+        Self::served(Config::default(), ServeSettings::default(), directory).await
+    }
+
+    async fn served(config: Config, settings: ServeSettings, directory: Arc<dyn Directory>) -> Self {
         let services = Services { auth: service("auth"), data_api: service("data_api") };
         let metrics = Metrics(Arc::new(|| "madbase_up 1\n".into()));
-        let gateway = Gateway::new(config, Arc::clone(&shelf) as Arc<dyn Directory>, services, metrics);
+        let gateway = Gateway::new(config, directory, services, metrics);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let server = gateway::serve(listener, gateway::router(gateway), settings, shutdown.clone());
         let server = tokio::spawn(server);
-        Self { shelf, address, client: reqwest::Client::new(), shutdown, server }
+        Self { shelf: Arc::default(), address, client: reqwest::Client::new(), shutdown, server }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

@@ -95,6 +95,7 @@ fn build(
     let config = data_api::Config {
         max_body_bytes: MAX_BODY_BYTES,
         base_path: String::new(),
+        reads_settings: false,
         ..data_api::Config::default()
     };
     let data_api = DataApi::new(config, databases.clone());

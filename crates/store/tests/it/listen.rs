@@ -19,7 +19,7 @@ fn a_listener_hears_and_comes_back_after_its_backend_was_killed() {
         db.admin().await.execute(kill, &[&db.login()]).await.unwrap();
         assert_eq!(heard.next().await, Some(Notification::Connected));
         db.execute("notify pgrst, 'a'; notify pgrst, 'b'").await;
-        heard.settle(Duration::from_millis(200)).await;
+        heard.settle(Duration::from_millis(200), Duration::from_secs(5)).await;
         drop(database);
         databases.close(Duration::from_secs(5)).await;
         assert_eq!(heard.next().await, None);

@@ -12,8 +12,8 @@ use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::general_purpose::{GeneralPurpose, PAD};
 use base64::engine::{DecodePaddingMode, GeneralPurposeConfig};
-use common::jwt::{Key, KeyRing, RolePath};
-use common::{OpenApiMode, RestSettings, Verbosity};
+use common::jwt::{Key, KeyRing};
+use common::{RestSettings, parse_truth};
 use secrecy::SecretString;
 
 use super::file::Values;
@@ -73,22 +73,12 @@ impl Sources {
 
     /// Truth in many spellings; what is none counts as unset.
     fn truth(&self, keys: &[&str]) -> Option<bool> {
-        let text = self.text(keys)?;
-        let word: String = text.chars().filter(char::is_ascii_alphabetic).collect();
-        match word.to_ascii_lowercase().as_str() {
-            "true" => Some(true),
-            "false" => Some(false),
-            _ => text.trim().parse::<i64>().ok().map(|it| it > 0),
-        }
+        parse_truth(&self.text(keys)?)
     }
 
     /// A number; what is none counts as unset.
     fn number<T: FromStr>(&self, keys: &[&str]) -> Option<T> {
         self.text(keys)?.trim().parse().ok()
-    }
-
-    fn list(&self, key: &str) -> Option<Vec<String>> {
-        self.text(&[key]).map(|it| split(&it))
     }
 
     /// One of a few words.
@@ -158,98 +148,45 @@ impl Options {
     }
 }
 
-fn split(text: &str) -> Vec<String> {
-    text.split(',').map(|it| it.trim().to_owned()).collect()
-}
+/// Settings of the project, each under its name and then its older ones.
+const OF_PROJECT: [&[&str]; 23] = [
+    &["client-error-verbosity"],
+    &["db-aggregates-enabled"],
+    &["db-anon-role"],
+    &["db-config"],
+    &["db-extra-search-path"],
+    &["db-hoisted-tx-settings"],
+    &["db-max-rows", "max-rows"],
+    &["db-plan-enabled"],
+    &["db-pre-config"],
+    &["db-pre-request", "pre-request"],
+    &["db-root-spec", "root-spec"],
+    &["db-schemas", "db-schema"],
+    &["db-tx-end"],
+    &["jwt-aud"],
+    &["jwt-cache-max-entries"],
+    &["jwt-role-claim-key", "role-claim-key"],
+    &["openapi-mode"],
+    &["openapi-security-active"],
+    &["openapi-server-proxy-uri"],
+    &["server-cors-allowed-origins"],
+    &["server-timing-enabled"],
+    &["server-trace-header"],
+    &["url-use-legacy-target-names"],
+];
 
 fn rest(sources: &Sources) -> Result<RestSettings> {
-    let truth = |key, default| sources.truth(&[key]).unwrap_or(default);
-    let defaults = RestSettings::default();
-    Ok(RestSettings {
-        db_schemas: schemas(sources)?,
-        db_extra_search_path: match sources.raw("db-extra-search-path") {
-            None => vec!["public".into()],
-            Some(text) if text.is_empty() => Vec::new(),
-            Some(text) => split(&text),
-        },
-        db_max_rows: sources.number(&["db-max-rows", "max-rows"]),
-        db_anon_role: sources.text(&["db-anon-role"]),
-        db_pre_request: sources.text(&["db-pre-request", "pre-request"]),
-        db_aggregates_enabled: truth("db-aggregates-enabled", false),
-        db_plan_enabled: truth("db-plan-enabled", false),
-        db_tx_end: tx_end(sources)?.to_owned(),
-        db_hoisted_tx_settings: sources
-            .list("db-hoisted-tx-settings")
-            .unwrap_or(defaults.db_hoisted_tx_settings),
-        db_root_spec: sources.text(&["db-root-spec", "root-spec"]),
-        db_config: truth("db-config", true),
-        db_pre_config: sources.text(&["db-pre-config"]),
-        openapi_mode: openapi_mode(sources)?,
-        openapi_security_active: truth("openapi-security-active", false),
-        openapi_server_proxy_uri: proxy_uri(sources)?,
-        client_error_verbosity: sources.word(
-            "client-error-verbosity",
-            &[("verbose", Verbosity::Verbose), ("minimal", Verbosity::Minimal)],
-        )?,
-        url_use_legacy_target_names: truth("url-use-legacy-target-names", true),
-        app_settings: sources.app_settings(),
-        jwt_aud: audience(sources)?,
-        jwt_role_claim_key: role_claim_key(sources)?,
-        jwt_cache_max_entries: sources.number(&["jwt-cache-max-entries"]).unwrap_or(1000),
-        server_timing_enabled: truth("server-timing-enabled", false),
-        server_trace_header: sources.text(&["server-trace-header"]),
-        server_cors_allowed_origins: sources.list("server-cors-allowed-origins").unwrap_or_default(),
-    })
-}
-
-fn schemas(sources: &Sources) -> Result<Vec<String>> {
-    let text = sources.text(&["db-schemas", "db-schema"]);
-    let schemas = text.map_or_else(|| vec!["public".to_owned()], |it| split(&it));
-    let forbidden = schemas.iter().find(|it| matches!(it.as_str(), "pg_catalog" | "information_schema"));
-    match forbidden {
-        Some(schema) => bail!("db-schemas does not allow schema: '{schema}'"),
-        None => Ok(schemas),
-    }
-}
-
-fn tx_end(sources: &Sources) -> Result<&'static str> {
-    let words = ["commit", "commit-allow-override", "rollback", "rollback-allow-override"];
-    sources.word("db-tx-end", &words.map(|it| (it, it)))
-}
-
-fn openapi_mode(sources: &Sources) -> Result<OpenApiMode> {
-    let words = [
-        ("follow-privileges", OpenApiMode::FollowPrivileges),
-        ("ignore-privileges", OpenApiMode::IgnorePrivileges),
-        ("disabled", OpenApiMode::Disabled),
-    ];
-    sources.word("openapi-mode", &words)
-}
-
-fn proxy_uri(sources: &Sources) -> Result<Option<String>> {
-    let Some(text) = sources.text(&["openapi-server-proxy-uri"]) else { return Ok(None) };
-    let fits =
-        url::Url::parse(&text).is_ok_and(|it| matches!(it.scheme(), "http" | "https") && it.has_host());
-    if !fits {
-        bail!("Malformed proxy uri, a correct example: https://example.com:8443/basePath");
-    }
-    Ok(Some(text))
-}
-
-fn audience(sources: &Sources) -> Result<Option<String>> {
-    let audience = sources.text(&["jwt-aud"]);
-    match &audience {
-        Some(text) if text.contains(':') && url::Url::parse(text).is_err() => {
-            bail!("jwt-aud should be a string or a valid URI")
+    let mut settings = RestSettings::of_postgrest();
+    for names in OF_PROJECT {
+        if let (Some(text), [name, ..]) = (sources.text(names), names) {
+            settings.set(name, &text)?;
         }
-        _ => Ok(audience),
     }
-}
-
-fn role_claim_key(sources: &Sources) -> Result<String> {
-    let text = sources.text(&["jwt-role-claim-key", "role-claim-key"]).unwrap_or_else(|| "$.role".into());
-    let _path: RolePath = text.parse()?;
-    Ok(text)
+    if sources.raw("db-extra-search-path").is_some_and(|it| it.is_empty()) {
+        settings.db_extra_search_path.clear();
+    }
+    settings.app_settings = sources.app_settings();
+    Ok(settings)
 }
 
 /// The keys of `jwt-secret`: none, a shared secret, a JWK or a set of them.

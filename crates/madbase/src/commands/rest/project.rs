@@ -5,7 +5,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use common::{ApiKeys, AuthSettings, Directory, Finding, Login, Logins, Project, ProjectId, ProjectRef, Vault};
+use common::{
+    ApiKeys, AuthSettings, Directory, Finding, Login, Logins, Project, ProjectId, ProjectRef, Vault,
+};
 use data_api::DataApi;
 use secrecy::SecretString;
 use store::{Databases, Notification, Notifications, Session, Statement};
@@ -97,10 +99,12 @@ impl Sole {
         if anyway || current.rest != options.rest || !self.loaded.load(Ordering::Relaxed) {
             let version = current.version + 1;
             let next = Project { rest: options.rest, jwt: options.jwt, version, ..(*current).clone() };
-            *self.project.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+            let next = Arc::new(next);
+            // Until then, requests are answered as before.
+            self.data_api.warm(&next).await.context("load the schema cache")?;
+            *self.project.write().unwrap_or_else(PoisonError::into_inner) = next;
             tracing::info!(version, "settings loaded");
         }
-        self.data_api.warm(&self.current()).await.context("load the schema cache")?;
         self.loaded.store(true, Ordering::Relaxed);
         Ok(())
     }
