@@ -14,6 +14,8 @@ use crate::cli::DataDir;
 pub(crate) struct Environment {
     /// Use this PostgreSQL instead of running one (`DATABASE_URL`).
     pub(crate) database_url: Option<SecretString>,
+    /// Share caches, limits and messages through this Redis (`REDIS_URL`).
+    pub(crate) redis_url: Option<SecretString>,
     /// The admin token, when the data directory is on another machine (`MADBASE_ADMIN_TOKEN`).
     pub(crate) admin_token: Option<SecretString>,
     /// What to log (`MADBASE_LOG`, else `RUST_LOG`).
@@ -27,6 +29,7 @@ impl Environment {
     pub(crate) fn read() -> Self {
         Self {
             database_url: text("DATABASE_URL").map(SecretString::from),
+            redis_url: text("REDIS_URL").map(SecretString::from),
             admin_token: text("MADBASE_ADMIN_TOKEN").map(SecretString::from),
             log: text("MADBASE_LOG").or_else(|| text("RUST_LOG")),
             postgres_bin: text("MADBASE_POSTGRES_BIN").map(PathBuf::from),

@@ -127,5 +127,6 @@ fn project(user: &str) -> Project {
         auth: AuthSettings::default(),
         rest: RestSettings::default(),
         version: 1,
+        vault: common::Vault::new(&[7; 32]).unwrap(),
     }
 }

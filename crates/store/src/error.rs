@@ -35,6 +35,9 @@ pub enum Error {
     /// A `DATABASE_URL` that cannot be read.
     #[error("the database URL cannot be read: {0}")]
     Url(String),
+    /// A `REDIS_URL` that cannot be read; it may hold a password, so it is not repeated.
+    #[error("the Redis URL cannot be read; an example: redis://:password@host:6379/0")]
+    RedisUrl,
     /// A migration failed; nothing of it was kept.
     #[error("migration of {schema} failed")]
     Migration {
@@ -51,7 +54,7 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Statement(_) | Self::Url(_) => ErrorKind::Invalid,
+            Self::Statement(_) | Self::Url(_) | Self::RedisUrl => ErrorKind::Invalid,
             Self::Connect(_) | Self::Lost(_) | Self::PoolTimeout => ErrorKind::Unavailable,
             Self::Migration { .. } => ErrorKind::Internal,
         }

@@ -6,27 +6,34 @@
 //! - [`Database::services`]: pooled `tokio-postgres` connections for everything off the data path.
 //! - [`Server`]: where PostgreSQL is, and how to connect to a database of it as somebody.
 //! - [`migrate()`]: a crate's migrations, under an advisory lock.
+//! - [`Redis`] and [`Cache`]: what processes share beside PostgreSQL; all of it works without Redis too.
 
 #![forbid(unsafe_code)]
 
 mod answer;
+mod cache;
 mod data_path;
 mod database;
 mod databases;
 mod error;
+mod limit;
 mod listen;
 mod migrate;
+mod redis;
 mod server;
 mod services;
 mod socket;
 mod statement;
 
 pub use answer::{Answer, Row};
+pub use cache::{Cache, CacheSpec, Key, Value};
 pub use database::Database;
 pub use databases::{Databases, PoolSettings};
 pub use error::{Error, PgError};
+pub use limit::{Limit, Limited, Limiter};
 pub use listen::{Notification, Notifications};
 pub use migrate::migrate;
+pub use redis::{Messages, Redis, RedisSettings};
 pub use server::{Defaults, Server};
 pub use statement::{End, Isolation, Session, Statement};
 

@@ -2,14 +2,17 @@
 //!
 //! [`run`] runs a test's future; [`server()`] is the PostgreSQL of this test process (`MADBASE_TEST_DATABASE_URL`
 //! when set, so that many processes can share one; else a cluster of its own that cleans up by itself);
-//! [`project()`] makes a project on it, with every service's schema.
+//! [`project()`] makes a project on it, with every service's schema. [`RedisServer`] is a Redis of one test, which may
+//! kill it and start it again.
 
 #![forbid(unsafe_code)]
 
 mod project;
+mod redis;
 mod runtime;
 mod server;
 
 pub use project::{TestProject, connect, control_plane, project, services};
+pub use redis::RedisServer;
 pub use runtime::run;
 pub use server::{TestServer, server};

@@ -38,6 +38,7 @@ pub(crate) async fn run(args: Test, output: Output, environment: Environment) ->
     let parts: Vec<Part> = args.only.map_or_else(|| Part::ALL.to_vec(), |it| vec![it]);
     if parts.iter().any(|it| it.needs_postgres()) {
         install::postgres(&environment.search(), output).await?;
+        install::redis(output).await;
     }
     if parts.contains(&Part::Clients) {
         install::clients(output).await;

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
 #![expect(clippy::panic, reason = "a test that cannot go on must stop")]
 
+mod cache;
 mod data_path;
 mod listen;
 mod logins;

@@ -26,6 +26,13 @@ pub(super) async fn postgres(search: &Search, output: Output) -> Result<()> {
     )
 }
 
+/// Redis, which tests of shared state start for themselves; without it those tests fail and say so.
+pub(super) async fn redis(output: Output) {
+    if !works("redis-server", &["--version"]) {
+        packages(&["redis-server"], output).await;
+    }
+}
+
 /// What the client tests need; when it cannot be had, their runner says what is missing and fails. Node it brings
 /// itself: Debian's is older than supabase-js allows.
 pub(super) async fn clients(output: Output) {
@@ -72,6 +79,13 @@ fn install(names: &[String], root: bool) -> bool {
             echo 'create_main_cluster = false' >"$conf"
         fi
         export DEBIAN_FRONTEND=noninteractive
+        # Servers that packages bring are started by the tests, not by the system.
+        policy=/usr/sbin/policy-rc.d
+        if [ ! -e "$policy" ]; then
+            printf '#!/bin/sh\nexit 101\n' >"$policy"
+            chmod 755 "$policy"
+            trap 'rm -f "$policy"' EXIT
+        fi
         apt-get update -qq
         apt-get install -y -qq --no-install-recommends "$@"
     "#;

@@ -1,0 +1,224 @@
+//! A cache in two tiers: this process (L1, moka) and Redis (L2), the same for all processes (REQ C1, C2, C7).
+//!
+//! What is invalidated here is gone everywhere at once: a mark in Redis keeps slower loads from writing the old value
+//! back, a message empties the other processes' L1. After a gap L1 is emptied and L2 distrusted, by an epoch that each
+//! value carries. Times to live are the backstop, spread so that values of one moment do not all end in another.
+//!
+//! Values in Redis: `{epoch}\n{JSON}` under `{name}:{key}`; an empty value marks an invalidation of the last seconds.
+
+mod local;
+mod registry;
+
+use std::fmt::{Debug, Display};
+use std::future::Future;
+use std::hash::Hash;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::Redis;
+use local::Local;
+pub(crate) use registry::{CHANNEL, Registry, keep_hearing};
+
+/// How long an invalidation keeps slower loads from filling in what they read before.
+const MARK: Duration = Duration::from_secs(30);
+
+/// What keys are: text that can be read back, because invalidations travel as text.
+pub trait Key: Clone + Eq + Hash + Debug + Display + FromStr + Send + Sync + 'static {}
+
+impl<K: Clone + Eq + Hash + Debug + Display + FromStr + Send + Sync + 'static> Key for K {}
+
+/// What values are.
+pub trait Value: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {}
+
+impl<V: Clone + Serialize + DeserializeOwned + Send + Sync + 'static> Value for V {}
+
+/// Name and bounds of a cache.
+#[derive(Debug, Clone)]
+pub struct CacheSpec {
+    /// Prefix of its keys in Redis: `session` gives `session:{key}`.
+    pub name: String,
+    /// The value of the metric label `cache`: few of them in a process.
+    pub label: &'static str,
+    /// The longest that Redis keeps a value.
+    pub ttl: Duration,
+    /// The longest that this process keeps a value.
+    pub local_ttl: Duration,
+    /// Values kept in this process; the least used go first.
+    pub local_entries: u64,
+}
+
+/// A cache of `V` by `K`. Cheap to clone.
+#[derive(Debug)]
+pub struct Cache<K: Key, V: Value> {
+    redis: Redis,
+    local: Arc<Local<K, V>>,
+}
+
+impl<K: Key, V: Value> Clone for Cache<K, V> {
+    fn clone(&self) -> Self {
+        Self { redis: self.redis.clone(), local: Arc::clone(&self.local) }
+    }
+}
+
+/// Where a cache's epoch stands.
+pub(crate) fn epoch_key(name: &str) -> String {
+    format!("epoch:{name}")
+}
+
+impl<K: Key, V: Value> Cache<K, V> {
+    /// A cache as `spec` says, in front of `redis`.
+    #[must_use]
+    pub fn new(redis: &Redis, spec: CacheSpec) -> Self {
+        let local = Arc::new(Local::new(spec));
+        redis.caches().add(&local.spec.name, &local);
+        Self { redis: redis.clone(), local }
+    }
+
+    /// The value of `key` in this process: no round trip, under a microsecond.
+    #[must_use]
+    pub fn peek(&self, key: &K) -> Option<V> {
+        let found = self.local.get(key);
+        if found.is_some() {
+            self.count("l1", "hit");
+        }
+        found
+    }
+
+    /// The value of `key`, here or in Redis.
+    pub async fn get(&self, key: &K) -> Option<V> {
+        if let Some(found) = self.peek(key) {
+            return Some(found);
+        }
+        self.count("l1", "miss");
+        let ticket = self.local.ticket(key);
+        let (found, _) = self.fetch(key).await;
+        if let Some(value) = &found {
+            self.local.fill(ticket, key, value.clone());
+        }
+        found
+    }
+
+    /// The value of `key`, else what `load` gives; `None` is not remembered. Concurrent callers may each load.
+    ///
+    /// # Errors
+    /// Those of `load`.
+    pub async fn get_or_load<E, F>(&self, key: &K, load: F) -> Result<Option<V>, E>
+    where
+        F: Future<Output = Result<Option<V>, E>>,
+    {
+        if let Some(found) = self.peek(key) {
+            return Ok(Some(found));
+        }
+        self.count("l1", "miss");
+        let ticket = self.local.ticket(key);
+        let (found, epoch) = self.fetch(key).await;
+        if let Some(value) = found {
+            self.local.fill(ticket, key, value.clone());
+            return Ok(Some(value));
+        }
+        let Some(value) = load.await? else { return Ok(None) };
+        self.local.fill(ticket, key, value.clone());
+        if let Some(epoch) = epoch {
+            self.store(key, &value, &epoch, true).await;
+        }
+        Ok(Some(value))
+    }
+
+    /// Keep `value` under `key`, here and in Redis, in place of what other processes may have.
+    pub async fn put(&self, key: &K, value: V) {
+        self.local.forget(key);
+        let epoch = self.epoch().await;
+        if let Some(epoch) = epoch {
+            self.store(key, &value, &epoch, false).await;
+            self.tell(&key.to_string()).await;
+        }
+        self.local.fill(self.local.ticket(key), key, value);
+    }
+
+    /// Forget `key`, in all processes. The caller has changed the truth before.
+    pub async fn invalidate(&self, key: &K) {
+        self.local.forget(key);
+        let mut pipe = redis::pipe();
+        let mark_ms = u64::try_from(MARK.as_millis()).unwrap_or(u64::MAX);
+        pipe.cmd("SET").arg(self.redis_key(key)).arg("").arg("PX").arg(mark_ms).arg("GET");
+        let before: Option<(Option<String>,)> = self.redis.link().insist(&pipe).await;
+        // Several processes may hear of one change: the first one tells.
+        if before.is_some_and(|(it,)| it.as_deref() != Some("")) {
+            self.tell(&key.to_string()).await;
+        }
+    }
+
+    /// Forget everything in this process and in Redis: something may have been missed. Other processes keep their L1.
+    pub async fn distrust(&self) {
+        self.local.forget_all();
+        let mut pipe = redis::pipe();
+        pipe.incr(epoch_key(&self.local.spec.name), 1).ignore();
+        self.redis.link().insist::<()>(&pipe).await;
+    }
+
+    /// What Redis has, and the cache's epoch; no epoch when Redis is away or has a fresh mark.
+    async fn fetch(&self, key: &K) -> (Option<V>, Option<String>) {
+        let mut pipe = redis::pipe();
+        pipe.mget(&[epoch_key(&self.local.spec.name), self.redis_key(key)]);
+        let Some(((epoch, found),)) =
+            self.redis.link().ask::<((Option<String>, Option<String>),)>(&pipe).await
+        else {
+            return (None, None);
+        };
+        let epoch = epoch.unwrap_or_else(|| "0".to_owned());
+        let value = found
+            .as_deref()
+            .and_then(|it| it.split_once('\n'))
+            .filter(|(of, _)| *of == epoch)
+            .and_then(|(_, json)| serde_json::from_str(json).ok());
+        self.count("l2", if value.is_some() { "hit" } else { "miss" });
+        (value, Some(epoch))
+    }
+
+    async fn epoch(&self) -> Option<String> {
+        let mut pipe = redis::pipe();
+        pipe.get(epoch_key(&self.local.spec.name));
+        let (epoch,): (Option<String>,) = self.redis.link().ask(&pipe).await?;
+        Some(epoch.unwrap_or_else(|| "0".to_owned()))
+    }
+
+    /// `only_new` leaves alone what stands there: a fresh mark, above all.
+    async fn store(&self, key: &K, value: &V, epoch: &str, only_new: bool) {
+        let Ok(json) = serde_json::to_string(value) else { return };
+        let mut pipe = redis::pipe();
+        if only_new {
+            // A value of an older epoch is nobody's any more, but would be in the way: a mark is shorter.
+            pipe.cmd("EVAL").arg(FILL).arg(1).arg(self.redis_key(key));
+            pipe.arg(epoch).arg(json).arg(self.local.ttl_ms()).ignore();
+        } else {
+            pipe.cmd("SET").arg(self.redis_key(key)).arg(format!("{epoch}\n{json}"));
+            pipe.arg("PX").arg(self.local.ttl_ms()).ignore();
+        }
+        self.redis.link().ask::<()>(&pipe).await;
+    }
+
+    async fn tell(&self, key: &str) {
+        self.redis.publish(CHANNEL, &format!("{}\n{key}", self.local.spec.name)).await;
+    }
+
+    fn redis_key(&self, key: &K) -> String {
+        format!("{}:{key}", self.local.spec.name)
+    }
+
+    fn count(&self, tier: &'static str, outcome: &'static str) {
+        let label = self.local.spec.label;
+        metrics::counter!("cache_lookups_total", "cache" => label, "tier" => tier, "outcome" => outcome)
+            .increment(1);
+    }
+}
+
+/// Fill in a value unless a mark or a value of this epoch stands there.
+const FILL: &str = "\
+    local found = redis.call('GET', KEYS[1]) \
+    if found and (found == '' or string.sub(found, 1, #ARGV[1] + 1) == ARGV[1] .. '\\n') then return 0 end \
+    redis.call('SET', KEYS[1], ARGV[1] .. '\\n' .. ARGV[2], 'PX', ARGV[3]) \
+    return 1";
