@@ -22,18 +22,27 @@ const MAX_DISCARD_TIME: Duration = Duration::from_secs(5);
 
 /// Whether a limited body was too large.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Overflow(Arc<AtomicBool>);
+pub(crate) struct Overflow(Option<Arc<AtomicBool>>);
 
 impl Overflow {
+    fn happen(&self) {
+        if let Some(flag) = &self.0 {
+            flag.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Whether the limit was passed.
     pub(crate) fn happened(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.as_ref().is_some_and(|it| it.load(Ordering::Relaxed))
     }
 }
 
 /// `body` cut at `max_bytes`, and the flag that tells whether it was.
 pub(crate) fn limit(body: Body, max_bytes: usize) -> (Body, Overflow) {
-    let overflow = Overflow::default();
+    if http_body::Body::is_end_stream(&body) {
+        return (body, Overflow::default());
+    }
+    let overflow = Overflow(Some(Arc::default()));
     let limited = Limited { inner: body, left: max_bytes, discarded: 0, overflow: overflow.clone() };
     (Body::new(limited), overflow)
 }
@@ -81,7 +90,7 @@ impl http_body::Body for Limited {
             let size = frame.as_ref().and_then(|it| it.as_ref().ok()?.data_ref()).map_or(0, Bytes::len);
             if !self.overflow.happened() {
                 let Some(left) = self.left.checked_sub(size) else {
-                    self.overflow.0.store(true, Ordering::Relaxed);
+                    self.overflow.happen();
                     self.discarded = size;
                     continue;
                 };

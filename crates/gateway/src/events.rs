@@ -3,26 +3,25 @@
 //! Never a query string, token, address or body. Labels come from fixed sets, so that the number of series is bounded.
 
 use std::error::Error as StdError;
+use std::fmt;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use common::{DirectoryError, ProjectRef, RequestId};
 use http::{Method, StatusCode};
+use metrics::{Counter, Histogram};
 
 use crate::Error;
-use crate::route::Route;
+use crate::route::{Route, Target};
 use crate::serve::Drained;
 
 /// Something that happened.
 #[derive(Debug)]
 pub(crate) enum Event<'a> {
-    /// A request was answered: the access log.
-    Answered(Answered<'a>),
     /// The gateway refused for a reason that is ours.
     Failed { error: &'a Error, id: &'a RequestId },
     /// The directory did not answer; `stale` when an old configuration serves instead.
     DirectorySilent { project: &'a ProjectRef, error: Option<&'a DirectoryError>, stale: bool },
-    /// The token was, or was not, among the verified ones.
-    TokenLookup { hit: bool },
     /// No connection could be accepted.
     AcceptFailed(&'a std::io::Error),
     /// A connection ended badly; mostly the peer's doing.
@@ -47,16 +46,11 @@ pub(crate) struct Answered<'a> {
 /// Tell what happened.
 pub(crate) fn emit(event: Event<'_>) {
     match event {
-        Event::Answered(it) => answered(&it),
         Event::Failed { error, id } => failed(error, id),
         Event::DirectorySilent { project, error, stale } => {
             let source = error.and_then(|it| it.source()).map(tracing::field::display);
             tracing::warn!(project.id = %project, stale, source, "the project directory does not answer");
             metrics::counter!("madbase_http_directory_failures_total").increment(1);
-        }
-        Event::TokenLookup { hit } => {
-            let result = if hit { "hit" } else { "miss" };
-            metrics::counter!("madbase_http_token_cache_total", "result" => result).increment(1);
         }
         Event::AcceptFailed(error) => tracing::warn!(%error, "cannot accept a connection; trying again"),
         Event::ConnectionFailed(error) => tracing::debug!(%error, "a connection ended early"),
@@ -71,25 +65,71 @@ pub(crate) fn emit(event: Event<'_>) {
     }
 }
 
-fn answered(it: &Answered<'_>) {
-    let project = it.project.map(tracing::field::display);
-    tracing::info!(
-        method = it.method.as_str(),
-        route = it.route.prefix,
-        status = it.status.as_u16(),
-        duration_ms = it.took.as_secs_f64() * 1000.0,
-        project.id = project,
-        request.id = %it.id.0,
-        "answered"
+/// Metrics that every request touches: their handles are looked up once, for looking up costs more than counting.
+pub(crate) struct Measures {
+    /// By service, method and status.
+    answered: Vec<OnceLock<(Counter, Histogram)>>,
+    /// Tokens that were among the verified ones, and others.
+    token_hits: Counter,
+    token_misses: Counter,
+}
+
+impl Measures {
+    /// Of the recorder that is installed now.
+    pub(crate) fn new() -> Self {
+        let tokens =
+            |result: &'static str| metrics::counter!("madbase_http_token_cache_total", "result" => result);
+        let series = Target::COUNT * METHODS.len() * STATUSES.len();
+        Self {
+            answered: (0..series).map(|_| OnceLock::new()).collect(),
+            token_hits: tokens("hit"),
+            token_misses: tokens("miss"),
+        }
+    }
+
+    /// A request was answered: a line of the access log, and two metrics.
+    pub(crate) fn answered(&self, it: &Answered<'_>) {
+        let project = it.project.map(tracing::field::display);
+        tracing::info!(
+            method = it.method.as_str(),
+            route = it.route.prefix,
+            status = it.status.as_u16(),
+            duration_ms = it.took.as_secs_f64() * 1000.0,
+            project.id = project,
+            request.id = %it.id.0,
+            "answered"
+        );
+        let (method, status) = (method_index(it.method), status_index(it.status));
+        let index = (it.route.target as usize * METHODS.len() + method) * STATUSES.len() + status;
+        let Some(slot) = self.answered.get(index) else { return };
+        let (requests, durations) = slot.get_or_init(|| series(it.route.target, method, status));
+        requests.increment(1);
+        durations.record(it.took.as_secs_f64());
+    }
+
+    /// The token was, or was not, among the verified ones.
+    pub(crate) fn token_looked_up(&self, hit: bool) {
+        let counter = if hit { &self.token_hits } else { &self.token_misses };
+        counter.increment(1);
+    }
+}
+
+impl fmt::Debug for Measures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Measures").finish_non_exhaustive()
+    }
+}
+
+fn series(target: Target, method: usize, status: usize) -> (Counter, Histogram) {
+    let service = target.label();
+    let [method, status] = [METHODS.get(method), STATUSES.get(status)].map(|it| *it.unwrap_or(&"other"));
+    let requests = metrics::counter!(
+        "madbase_http_requests_total", "service" => service, "method" => method, "status" => status
     );
-    let (service, method, status) =
-        (it.route.target.label(), method_label(it.method), status_label(it.status));
-    metrics::counter!("madbase_http_requests_total", "service" => service, "method" => method, "status" => status)
-        .increment(1);
-    metrics::histogram!(
+    let durations = metrics::histogram!(
         "madbase_http_request_duration_seconds", "service" => service, "method" => method, "status" => status
-    )
-    .record(it.took.as_secs_f64());
+    );
+    (requests, durations)
 }
 
 fn failed(error: &Error, id: &RequestId) {
@@ -102,26 +142,15 @@ fn failed(error: &Error, id: &RequestId) {
     }
 }
 
-/// Methods that anybody may invent count as one.
-fn method_label(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "GET",
-        Method::HEAD => "HEAD",
-        Method::POST => "POST",
-        Method::PUT => "PUT",
-        Method::PATCH => "PATCH",
-        Method::DELETE => "DELETE",
-        Method::OPTIONS => "OPTIONS",
-        _ => "other",
-    }
+/// Labels of methods; those that anybody may invent count as one, the last.
+const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"];
+/// Labels of statuses, by their first digit.
+const STATUSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+fn method_index(method: &Method) -> usize {
+    METHODS.iter().position(|it| *it == method.as_str()).unwrap_or(METHODS.len() - 1)
 }
 
-fn status_label(status: StatusCode) -> &'static str {
-    match status.as_u16() / 100 {
-        1 => "1xx",
-        2 => "2xx",
-        3 => "3xx",
-        4 => "4xx",
-        _ => "5xx",
-    }
+fn status_index(status: StatusCode) -> usize {
+    usize::from(status.as_u16() / 100).clamp(1, STATUSES.len()) - 1
 }

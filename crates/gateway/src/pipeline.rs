@@ -106,14 +106,14 @@ async fn enter(State(Gateway { inner: gateway }): State<Gateway>, request: Reque
     request_id::echo(&visit.id, headers);
     headers.extend(visit.trace.take());
     let response = compress::compress(&visit.method, visit.accept_encoding.take(), response).await;
-    events::emit(Event::Answered(Answered {
+    gateway.measures.answered(&Answered {
         method: &visit.method,
         route: visit.route,
         status: response.status(),
         took: started.elapsed(),
         project: visit.project.as_ref().map(|it| &it.reference),
         id: &visit.id,
-    }));
+    });
     response
 }
 

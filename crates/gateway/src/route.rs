@@ -70,6 +70,9 @@ pub(crate) fn find(path: &str) -> Route {
 }
 
 impl Target {
+    /// How many there are.
+    pub(crate) const COUNT: usize = Self::Nobody as usize + 1;
+
     /// The value of the metric label `service`.
     pub(crate) fn label(self) -> &'static str {
         match self {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use common::Directory;
 
+use crate::events::Measures;
 use crate::operations::Readiness;
 use crate::projects::Projects;
 use crate::request_id::RequestIds;
@@ -45,6 +46,7 @@ pub(crate) struct Inner {
     pub(crate) metrics: Metrics,
     pub(crate) projects: Projects,
     pub(crate) tokens: Tokens,
+    pub(crate) measures: Arc<Measures>,
     pub(crate) readiness: Readiness,
     pub(crate) request_ids: RequestIds,
 }
@@ -54,11 +56,11 @@ impl Gateway {
     #[must_use]
     pub fn new(config: Config, directory: Arc<dyn Directory>, services: Services, metrics: Metrics) -> Self {
         let projects = Projects::new(&config, directory);
-        let tokens = Tokens::new(&config);
+        let measures = Arc::new(Measures::new());
+        let tokens = Tokens::new(&config, Arc::clone(&measures));
         let (readiness, request_ids) = (Readiness::default(), RequestIds::default());
-        Self {
-            inner: Arc::new(Inner { config, services, metrics, projects, tokens, readiness, request_ids }),
-        }
+        let inner = Inner { config, services, metrics, projects, tokens, measures, readiness, request_ids };
+        Self { inner: Arc::new(inner) }
     }
 }
 

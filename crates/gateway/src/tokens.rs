@@ -3,10 +3,10 @@
 //! Keyed by SHA-256 of project, its version, its rules and the token, so that what changes them forgets. Refused tokens are not kept:
 //! whoever invents them would fill the cache.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aws_lc_rs::digest::{self, Context, SHA256};
 use common::Project;
 use common::jwt::{self, Claims, RolePath, Rules};
 use moka::Expiry;
@@ -14,7 +14,7 @@ use moka::sync::Cache;
 use serde_json::Value;
 
 use crate::Config;
-use crate::events::{self, Event};
+use crate::events::Measures;
 
 /// Clock skew allowed on dates, as PostgREST does.
 const LEEWAY_SECS: i64 = 30;
@@ -22,7 +22,7 @@ const LEEWAY_SECS: i64 = 30;
 /// Where the role is unless the project says otherwise.
 const ROLE: &str = "$.role";
 
-type Key = [u8; 32];
+type Key = [u64; 2];
 
 /// What a token is presented for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub(crate) enum Purpose {
 pub(crate) struct Tokens {
     verified: Cache<Key, Verified>,
     ttl: Duration,
+    measures: Arc<Measures>,
+    hashers: [RandomState; 2],
 }
 
 #[derive(Debug, Clone)]
@@ -49,9 +51,9 @@ struct Verified {
 }
 
 impl Tokens {
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config, measures: Arc<Measures>) -> Self {
         let verified = Cache::builder().max_capacity(config.max_tokens).expire_after(OwnLife).build();
-        Self { verified, ttl: config.token_ttl }
+        Self { verified, ttl: config.token_ttl, measures, hashers: [RandomState::new(), RandomState::new()] }
     }
 
     /// The claims of `token`, verified by the project's keys; the role is empty when the token names none.
@@ -63,9 +65,9 @@ impl Tokens {
         (token, purpose): (&str, Purpose),
         now_secs: i64,
     ) -> Result<Arc<Claims>, jwt::Error> {
-        let key = key_of(project, token, purpose);
+        let key = self.key_of(project, token, purpose);
         let cached = self.verified.get(&key).filter(|it| it.expires_secs.is_none_or(|exp| now_secs < exp));
-        events::emit(Event::TokenLookup { hit: cached.is_some() });
+        self.measures.token_looked_up(cached.is_some());
         if let Some(verified) = cached {
             return Ok(verified.claims);
         }
@@ -86,34 +88,17 @@ impl Tokens {
         }
         Ok(claims)
     }
+
+    fn key_of(&self, project: &Project, token: &str, purpose: Purpose) -> Key {
+        let presented = (project.reference.as_str(), project.version, purpose == Purpose::Key, token);
+        self.hashers.each_ref().map(|it| it.hash_one(presented))
+    }
 }
 
 /// The role that `path` leads to. None, if there is no such path: then the caller is nobody in particular.
 fn with_role(claims: Claims, path: &str) -> Claims {
     let role = path.parse::<RolePath>().ok().and_then(|it| it.role_of(&claims.map)).unwrap_or_default();
     Claims::with_role(claims.map, &role)
-}
-
-/// Lengths go first, so that no two triples read the same.
-fn key_of(project: &Project, token: &str, purpose: Purpose) -> Key {
-    let reference = project.reference.as_str();
-    let mut context = Context::new(&SHA256);
-    context.update(&reference.len().to_le_bytes());
-    context.update(reference.as_bytes());
-    context.update(&project.version.to_le_bytes());
-    context.update(&[u8::from(purpose == Purpose::Key)]);
-    if purpose == Purpose::Caller {
-        // The project's database may change them, at the same version.
-        for rule in [project.rest.jwt_aud.as_deref(), Some(project.rest.jwt_role_claim_key.as_str())] {
-            context.update(&rule.map_or(usize::MAX, str::len).to_le_bytes());
-            context.update(rule.unwrap_or_default().as_bytes());
-        }
-    }
-    context.update(token.as_bytes());
-    let hash: digest::Digest = context.finish();
-    let mut key = Key::default();
-    key.copy_from_slice(hash.as_ref());
-    key
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "`as` saturates, and a saturated date compares right")]
