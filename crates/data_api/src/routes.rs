@@ -157,7 +157,7 @@ async fn pipeline(
     let exchange = Exchange { api, project, caller, catalog, parts: &parts, watch };
     let answered = match (target.action(&parts.method)?, &target) {
         (None, target) => exchange.options(target),
-        (Some(action), Target::Root) => exchange.describe(action).await,
+        (Some(action), Target::Root) => Box::pin(exchange.describe(action)).await,
         (Some(action @ Action::Read), Target::Relation(name)) => exchange.read(action, name).await,
         (Some(action), Target::Relation(name)) => {
             exchange.write(action, name, api.body(action, body).await?).await
@@ -270,7 +270,18 @@ impl<'a> Exchange<'a> {
         if let Some((prepared, shape)) = self.prepared(asked, &Bytes::new()) {
             return self.run_prepared(asked, &prepared, &shape).await;
         }
-        let request = Request::parse(self.head(), action, &parameters, Bytes::new())?;
+        // Apart, so that the usual case is not as large as the largest.
+        Box::pin(self.read_afresh(action, name, &parameters)).await
+    }
+
+    /// As [`Self::read`], parsed and planned.
+    async fn read_afresh(
+        &self,
+        action: Action,
+        name: &str,
+        parameters: &Parameters<'_>,
+    ) -> Result<Response, Error> {
+        let request = Request::parse(self.head(), action, parameters, Bytes::new())?;
         self.watch.parsed();
         let shaped = plan::read(self.context(&request), name)?;
         let max_rows = self.project.rest.db_max_rows;
@@ -286,7 +297,7 @@ impl<'a> Exchange<'a> {
             return Ok(response::plan(&request, &shaped.media, &mut outcome));
         }
         self.guess(&request, &shaped, runner, &mut outcome).await?;
-        let from = (name, &parameters);
+        let from = (name, parameters);
         let response = response::read(
             &request,
             from,
@@ -373,7 +384,18 @@ impl<'a> Exchange<'a> {
         if let Some((prepared, shape)) = self.prepared(asked, &body) {
             return self.run_prepared(asked, &prepared, &shape).await;
         }
-        let request = Request::parse(self.head(), action, &parameters, body)?;
+        // Apart, so that the usual case is not as large as the largest.
+        Box::pin(self.write_afresh(action, name, (&parameters, body))).await
+    }
+
+    /// As [`Self::write`], parsed and planned.
+    async fn write_afresh(
+        &self,
+        action: Action,
+        name: &str,
+        (parameters, body): (&Parameters<'_>, Bytes),
+    ) -> Result<Response, Error> {
+        let request = Request::parse(self.head(), action, parameters, body)?;
         self.watch.parsed();
         let plan = plan::write(self.context(&request), name)?;
         let with_location = plan.has_location(&request);
@@ -400,7 +422,18 @@ impl<'a> Exchange<'a> {
         if let Some((prepared, shape)) = self.prepared(asked, &body) {
             return self.run_prepared(asked, &prepared, &shape).await;
         }
-        let request = Request::parse(self.head(), action, &parameters, body)?;
+        // Apart, so that the usual case is not as large as the largest.
+        Box::pin(self.call_afresh(action, name, (&parameters, body))).await
+    }
+
+    /// As [`Self::call`], parsed and planned.
+    async fn call_afresh(
+        &self,
+        action: Action,
+        name: &str,
+        (parameters, body): (&Parameters<'_>, Bytes),
+    ) -> Result<Response, Error> {
+        let request = Request::parse(self.head(), action, parameters, body)?;
         self.watch.parsed();
         let plan = plan::call(self.context(&request), name)?;
         let max_rows = self.project.rest.db_max_rows;
