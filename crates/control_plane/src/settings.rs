@@ -5,6 +5,7 @@
 //! A service that is `null` goes back to its defaults.
 
 mod external;
+mod factors;
 mod hidden;
 
 use common::{AuthSettings, RestSettings};
@@ -83,6 +84,7 @@ impl Settings {
             ),
         ];
         rules.iter().find(|it| !it.0).map_or(Ok(()), |it| Err(it.1))?;
+        factors::check(auth)?;
         external::check(auth)
     }
 }
@@ -213,6 +215,23 @@ mod tests {
                 assert!(page.contains(&format!("| `{service}.{field}` |")), "{service}.{field}");
             }
         }
+    }
+
+    #[test]
+    fn secrets_of_sms_providers_are_kept_apart() {
+        let mut secrets = secrets();
+        let change = |provider: Value| -> Change {
+            serde_json::from_value(json!({"auth": {"sms_provider": provider}})).unwrap()
+        };
+        let twilio = json!({"kind": "twilio", "account_sid": "AC1", "auth_token": "hush", "from": "+1"});
+        let stored = change(twilio).apply(&json!({}), &mut secrets).unwrap();
+        assert!(!stored.to_string().contains("hush"), "{stored}");
+        let read = Settings::read(&stored, &secrets).unwrap();
+        assert!(format!("{:?}", read.auth.sms_provider).contains("hush"));
+        assert!(!read.shown().to_string().contains("hush"));
+        let hook = json!({"kind": "webhook", "url": "https://a.b"});
+        change(hook).apply(&stored, &mut secrets).unwrap();
+        assert!(secrets.settings.is_empty(), "never sent to another provider");
     }
 
     #[test]

@@ -18,6 +18,8 @@ struct Hidden {
 const HIDDEN: &[Hidden] = &[
     Hidden { path: &["auth", "smtp", "password"], anchors: &["host", "port", "username"] },
     Hidden { path: &["auth", "external", "*", "secret"], anchors: &["url"] },
+    Hidden { path: &["auth", "sms_provider", "auth_token"], anchors: &["kind", "url", "account_sid"] },
+    Hidden { path: &["auth", "sms_provider", "secret"], anchors: &["kind", "url"] },
 ];
 
 /// Secrets by the JSON pointer of their setting.
