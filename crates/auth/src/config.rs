@@ -62,6 +62,13 @@ pub struct Config {
     pub mail_timeout: Duration,
     /// Waits between attempts to send one mail; after the last one it is given up.
     pub mail_retries: Vec<Duration>,
+    /// SMS on their way to a provider at once; whoever wants another one is answered 503.
+    pub sms_connections: usize,
+    /// Longest wait for an SMS provider's answer.
+    pub sms_timeout: Duration,
+    /// Whether providers that a project's own people define may be at private or unencrypted addresses. Only where all
+    /// projects belong to whoever operates the server; what the operator sets is never restricted.
+    pub private_providers: bool,
     /// Wrong codes after which a mailed code is void.
     pub otp_max_attempts: i32,
 }
@@ -78,6 +85,9 @@ impl Default for Config {
             mail_connections: 4,
             mail_timeout: Duration::from_secs(10),
             mail_retries: vec![Duration::from_secs(2), Duration::from_secs(10), Duration::from_secs(60)],
+            sms_connections: 64,
+            sms_timeout: Duration::from_secs(10),
+            private_providers: false,
             otp_max_attempts: 10,
         }
     }

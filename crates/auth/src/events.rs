@@ -20,6 +20,12 @@ pub(crate) enum Event<'a> {
     MailSent { project: &'a ProjectRef, template: &'static str, attempt: usize },
     /// An attempt to send a mail failed; more follow.
     MailRetried { project: &'a ProjectRef, template: &'static str, attempt: usize, reason: String },
+    /// An SMS went to the development inbox.
+    SmsCaptured { project: &'a ProjectRef, purpose: &'static str },
+    /// A provider took an SMS.
+    SmsSent { project: &'a ProjectRef, purpose: &'static str },
+    /// A provider did not take an SMS.
+    SmsRefused { project: &'a ProjectRef, purpose: &'static str, reason: &'a str },
     /// A mail was given up.
     MailLost { project: &'a ProjectRef, template: &'static str, reason: String },
 }
@@ -45,6 +51,18 @@ pub(crate) fn tell(event: &Event<'_>) {
         Event::MailRetried { project, template, attempt, reason } => {
             metrics::counter!("auth_mails_total", "outcome" => "retried").increment(1);
             tracing::warn!(project.id = %project, template, attempt, reason, "mail not sent, trying again");
+        }
+        Event::SmsCaptured { project, purpose } => {
+            metrics::counter!("auth_sms_total", "outcome" => "captured").increment(1);
+            tracing::info!(event = "SmsCaptured", project.id = %project, purpose, "SMS captured");
+        }
+        Event::SmsSent { project, purpose } => {
+            metrics::counter!("auth_sms_total", "outcome" => "sent").increment(1);
+            tracing::info!(project.id = %project, purpose, "SMS sent");
+        }
+        Event::SmsRefused { project, purpose, reason } => {
+            metrics::counter!("auth_sms_total", "outcome" => "refused").increment(1);
+            tracing::warn!(project.id = %project, purpose, reason, "SMS not sent");
         }
         Event::MailLost { project, template, reason } => {
             metrics::counter!("auth_mails_total", "outcome" => "lost").increment(1);

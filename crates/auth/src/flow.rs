@@ -4,9 +4,12 @@
 //! Whoever loses a race against another request reads again; after [`ATTEMPTS`] times it is a conflict.
 
 pub(crate) mod admin;
+pub(crate) mod identities;
 mod letter;
 pub(crate) mod logout;
 pub(crate) mod otp;
+pub(crate) mod phone;
+pub(crate) mod reauthenticate;
 pub(crate) mod recover;
 pub(crate) mod resend;
 pub(crate) mod signup;

@@ -7,23 +7,26 @@
 
 #![forbid(unsafe_code)]
 
+mod budget;
 mod config;
 mod error;
 mod events;
 mod flow;
 mod mail;
 mod password;
+mod providers;
 mod queries;
 mod request;
 mod routes;
 mod secret;
 mod session;
+mod sms;
 mod state;
 mod user;
 mod wire;
 
 pub use config::{Clock, Config};
-pub use error::Error;
+pub use error::{AccountError, Error, ExternalError, FactorError, OAuthError, PasskeyError, PhoneError};
 pub use routes::router;
 pub use state::Auth;
 

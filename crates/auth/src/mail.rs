@@ -2,7 +2,6 @@
 //!
 //! Flows render a [`Mail`] and hand it to the [`Outbox`] after the commit; sending never delays an answer.
 
-mod budget;
 mod outbox;
 mod smtp;
 mod templates;

@@ -6,12 +6,12 @@ mod change;
 mod read;
 
 pub(crate) use change::{
-    Applied, Audit, Change, EndSessions, FlowState, OneTimeToken, Save, Spend, Touch, apply, apply_and_read,
-    count_attempt,
+    Applied, Audit, Change, Claim, EndSessions, FlowState, OneTimeToken, Save, Spend, Touch, apply,
+    apply_and_read, count_attempt, count_attempts_at,
 };
 pub(crate) use read::{
-    Mailed, MailedToken, Refreshing, by_email, by_id, delete_user, flow_by_code, latest_flow,
-    mailed_by_address, mailed_by_link, page, refreshing, signed_in,
+    Mailed, MailedToken, Refreshing, by_email, by_id, by_phone, delete_user, flow_by_code, latest_flow,
+    mailed_by_address, mailed_by_link, own_token, page, refreshing, sent_to_phone, signed_in,
 };
 
 use serde::de::DeserializeOwned;

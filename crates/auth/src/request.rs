@@ -5,6 +5,7 @@
 mod body;
 mod context;
 pub(crate) mod email;
+pub(crate) mod phone;
 pub(crate) mod pkce;
 mod query;
 mod redirect;

@@ -6,7 +6,7 @@ mod discovery;
 mod users;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 
 use crate::{Auth, Error, wire};
 
@@ -28,6 +28,8 @@ pub fn router(auth: Auth) -> Router {
         .route("/resend", post(users::resend))
         .route("/verify", get(browser::verify).post(users::verify))
         .route("/user", get(users::read).put(users::update))
+        .route("/reauthenticate", get(users::reauthenticate))
+        .route("/user/identities/{id}", delete(users::unlink))
         .route("/logout", post(users::logout))
         .route("/invite", post(admin::invite))
         .route("/admin/generate_link", post(admin::generate_link))

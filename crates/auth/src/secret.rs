@@ -37,6 +37,17 @@ pub(crate) fn otp() -> Result<String, Error> {
     }
 }
 
+/// So many digits, each as likely as any other.
+pub(crate) fn digits(length: usize) -> Result<String, Error> {
+    let mut text = String::with_capacity(length);
+    while text.len() < length {
+        // Above 249, small digits would be likelier.
+        let fair = random::<16>()?.into_iter().filter(|it| *it < 250);
+        text.extend(fair.map(|it| char::from(b'0' + it % 10)).take(length - text.len()));
+    }
+    Ok(text)
+}
+
 /// What the database holds of a refresh token or a link.
 pub(crate) fn stored(token: &str) -> String {
     format!("sha256:{}", hex(digest::digest(&digest::SHA256, token.as_bytes()).as_ref()))
@@ -61,6 +72,15 @@ pub(crate) fn next_refresh_token(session_key: &str, parent: &str) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(hmac::sign(&key, parent.as_bytes()))
 }
 
+/// The refresh token that follows one of which only the digest is known: a session that proved a second factor gets
+/// another token without having shown its current one. Neither the database alone nor a client can compute it.
+pub(crate) fn upgraded_refresh_token(project: &Project, session_key: &str, parent: &str) -> String {
+    let secret = project.keys.secret.expose_secret().as_bytes();
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+    let tag = hmac::sign(&key, format!("refresh token\0{session_key}\0{parent}").as_bytes());
+    BASE64_URL_SAFE_NO_PAD.encode(tag)
+}
+
 /// The S256 challenge of a PKCE verifier (RFC 7636).
 pub(crate) fn s256(verifier: &str) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, verifier.as_bytes()))
@@ -80,7 +100,8 @@ pub(crate) fn same(left: &str, right: &str) -> bool {
     aws_lc_rs::constant_time::verify_slices_are_equal(left.as_bytes(), right.as_bytes()).is_ok()
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Two hexadecimal digits for each byte.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");

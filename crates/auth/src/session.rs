@@ -26,12 +26,22 @@ pub(crate) struct Session {
     pub(crate) user_agent: Option<String>,
     pub(crate) ip: Option<String>,
     pub(crate) refresh_token_hmac_key: Option<String>,
+    /// The client of our OAuth server that acts for the user, and what it may see.
+    #[serde(default)]
+    pub(crate) oauth_client_id: Option<Uuid>,
+    #[serde(default)]
+    pub(crate) scopes: Option<String>,
     /// How and when the user proved who they are; kept in `auth.mfa_amr_claims`.
     #[serde(default)]
     pub(crate) amr: Vec<Method>,
 }
 
 impl Session {
+    /// Whether a second factor was used in it.
+    pub(crate) fn is_aal2(&self) -> bool {
+        self.aal.as_deref() == Some("aal2")
+    }
+
     /// Whether it was not ended by time.
     pub(crate) fn is_alive(&self, now: Timestamp) -> bool {
         self.not_after.is_none_or(|it| it > now)
@@ -75,6 +85,8 @@ impl Opening {
             user_agent: ctx.user_agent.clone(),
             ip: ctx.ip.map(|it| it.to_string()),
             refresh_token_hmac_key: Some(secret::token()?),
+            oauth_client_id: None,
+            scopes: None,
             amr: vec![Method { method: method.to_owned(), timestamp: ctx.now.as_second() }],
         };
         Ok(Self { session, refresh_token: secret::token()? })
@@ -101,6 +113,11 @@ pub(crate) struct Tokens {
     pub(crate) expires_at: i64,
     pub(crate) refresh_token: String,
     user: Value,
+    /// What an identity provider gave us for the client to use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) provider_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) provider_refresh_token: Option<String>,
     #[serde(skip)]
     user_id: Uuid,
 }
@@ -125,6 +142,8 @@ impl Tokens {
             expires_at,
             refresh_token,
             user: serde_json::to_value(UserView::from(account)).map_err(Error::internal)?,
+            provider_token: None,
+            provider_refresh_token: None,
             user_id: account.user.id,
         })
     }
@@ -143,7 +162,7 @@ impl IntoResponse for Tokens {
 
 fn claims(ctx: &Context, account: &Account, session: &Session, expires_at: i64) -> Object {
     let user = &account.user;
-    object(json!({
+    let mut claims = object(json!({
         "iss": ctx.issuer(),
         "sub": user.id,
         "aud": user.aud.as_deref().unwrap_or(AUDIENCE),
@@ -158,5 +177,9 @@ fn claims(ctx: &Context, account: &Account, session: &Session, expires_at: i64) 
         "amr": session.amr,
         "session_id": session.id,
         "is_anonymous": user.is_anonymous,
-    }))
+    }));
+    if let Some(client) = session.oauth_client_id {
+        claims.insert("client_id".into(), client.to_string().into());
+    }
+    claims
 }

@@ -8,6 +8,8 @@ use store::{Databases, ServiceClient};
 
 use crate::mail::Outbox;
 use crate::password::Passwords;
+use crate::providers::Providers;
+use crate::sms::Sms;
 use crate::{Config, Error};
 
 /// The auth service. Cheap to clone.
@@ -19,7 +21,9 @@ struct Inner {
     config: Config,
     databases: Databases,
     passwords: Passwords,
+    providers: Providers,
     outbox: Outbox,
+    sms: Sms,
 }
 
 impl Auth {
@@ -27,8 +31,10 @@ impl Auth {
     #[must_use]
     pub fn new(config: Config, databases: Databases, inbox: Inbox) -> Self {
         let passwords = Passwords::new(&config);
+        let providers = Providers::new(&config);
+        let sms = Sms::new(&config, inbox.clone());
         let outbox = Outbox::new(&config, inbox);
-        Self(Arc::new(Inner { config, databases, passwords, outbox }))
+        Self(Arc::new(Inner { config, databases, passwords, providers, outbox, sms }))
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -43,8 +49,16 @@ impl Auth {
         &self.0.passwords
     }
 
+    pub(crate) fn providers(&self) -> &Providers {
+        &self.0.providers
+    }
+
     pub(crate) fn outbox(&self) -> &Outbox {
         &self.0.outbox
+    }
+
+    pub(crate) fn sms(&self) -> &Sms {
+        &self.0.sms
     }
 
     /// A connection to `project`'s database; hold it for statements only, never while a password is hashed.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use crate::error::AccountError;
 use crate::session::Session;
 
 /// The audience of every user and token.
@@ -15,6 +16,8 @@ pub(crate) const AUDIENCE: &str = "authenticated";
 pub(crate) const ROLE: &str = "authenticated";
 /// The provider of sign-ups by e-mail.
 pub(crate) const EMAIL: &str = "email";
+/// The provider of sign-ups by phone number.
+pub(crate) const PHONE: &str = "phone";
 
 /// A JSON object.
 pub(crate) type Object = Map<String, Value>;
@@ -87,6 +90,15 @@ impl User {
         }
     }
 
+    /// A new user by the phone number `phone`.
+    pub(crate) fn by_phone(phone: String, data: Object, now: Timestamp) -> Self {
+        let mut user = Self::new(None, data, now);
+        user.is_anonymous = false;
+        user.phone = Some(phone);
+        user.raw_app_meta_data = Some(object(json!({"provider": PHONE, "providers": [PHONE]})));
+        user
+    }
+
     /// Whether the e-mail address is proved.
     pub(crate) fn is_confirmed(&self) -> bool {
         self.email_confirmed_at.is_some()
@@ -108,6 +120,17 @@ impl User {
         merge(&mut self.raw_user_meta_data, object(json!({"email_verified": true})));
     }
 
+    /// The phone number, or nothing.
+    pub(crate) fn number(&self) -> &str {
+        self.phone.as_deref().unwrap_or_default()
+    }
+
+    /// Count the phone number as proved.
+    pub(crate) fn confirm_phone(&mut self, now: Timestamp) {
+        self.phone_confirmed_at = Some(now);
+        self.is_anonymous = false;
+    }
+
     /// Add `provider` to those that the user may sign in with.
     pub(crate) fn add_provider(&mut self, provider: &str) {
         let metadata = self.raw_app_meta_data.get_or_insert_default();
@@ -119,6 +142,21 @@ impl User {
             providers.push(provider.to_owned());
         }
         metadata.entry("provider").or_insert_with(|| provider.into());
+        metadata.insert("providers".into(), providers.into());
+    }
+
+    /// The user may sign in with `left` and nothing else.
+    pub(crate) fn set_providers<'a>(&mut self, left: impl Iterator<Item = &'a str>) {
+        let mut providers: Vec<&str> = Vec::new();
+        for provider in left {
+            if !providers.contains(&provider) {
+                providers.push(provider);
+            }
+        }
+        let metadata = self.raw_app_meta_data.get_or_insert_default();
+        if let Some(first) = providers.first() {
+            metadata.insert("provider".into(), (*first).into());
+        }
         metadata.insert("providers".into(), providers.into());
     }
 }
@@ -156,6 +194,28 @@ impl Identity {
             updated_at: user.updated_at,
         }
     }
+
+    /// The identity of a user who signs in by phone; `data` is what the user told at sign-up.
+    pub(crate) fn phone(user: &User, verified: bool, data: &Object) -> Self {
+        let mut identity = Self::email(user, false, data);
+        identity.provider = PHONE.into();
+        identity.identity_data.remove("email");
+        identity.identity_data.insert("phone".into(), user.number().into());
+        identity.identity_data.insert("phone_verified".into(), verified.into());
+        identity
+    }
+}
+
+impl Identity {
+    /// The same, made at `now` for a user who has been there before.
+    pub(crate) fn made(self, now: Timestamp) -> Self {
+        Self { created_at: Some(now), updated_at: Some(now), last_sign_in_at: Some(now), ..self }
+    }
+
+    /// The address that the provider told, in lower case, or nothing.
+    pub(crate) fn address(&self) -> String {
+        self.identity_data.get("email").and_then(Value::as_str).unwrap_or_default().to_lowercase()
+    }
 }
 
 /// A row of `auth.mfa_factors`, without its secret.
@@ -191,6 +251,11 @@ impl Account {
     /// The identity by e-mail, if there is one.
     pub(crate) fn email_identity(&self) -> Option<&Identity> {
         self.identities.iter().find(|it| it.provider == EMAIL)
+    }
+
+    /// The identity by phone, if there is one.
+    pub(crate) fn phone_identity(&self) -> Option<&Identity> {
+        self.identities.iter().find(|it| it.provider == PHONE)
     }
 
     /// Whether a second factor is in use.
@@ -326,6 +391,21 @@ pub(crate) fn merge(metadata: &mut Option<Object>, changes: Object) {
             metadata.insert(name, value);
         }
     }
+}
+
+/// The most that a user's metadata may hold, as JSON: it travels in every token, and tokens in headers.
+const MAX_METADATA_BYTES: usize = 16 * 1024;
+
+/// Refuse metadata that would make tokens too large for headers.
+///
+/// # Errors
+/// [`AccountError::MetadataTooLarge`].
+pub(crate) fn check_metadata(metadata: Option<&Object>) -> Result<(), AccountError> {
+    let size_bytes = metadata.map_or(0, |it| serde_json::to_string(it).map_or(0, |it| it.len()));
+    if size_bytes > MAX_METADATA_BYTES {
+        return Err(AccountError::MetadataTooLarge(MAX_METADATA_BYTES));
+    }
+    Ok(())
 }
 
 /// The object in `value`; anything else is empty.

@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderValue, header};
 use serde_json::{Value, json};
 
 use crate::Error;
+use crate::error::{FactorError, OAuthError, PhoneError};
 use crate::events::{self, Event};
 
 const VERSION: &str = "x-supabase-api-version";
@@ -40,6 +41,9 @@ pub(crate) async fn shape(request: Request, next: Next) -> Response {
     let Some(Refusal(error)) = response.extensions_mut().remove::<Refusal>() else { return response };
     events::tell(&Event::Refused { project, request_id: request_id.clone(), error: &error });
     let body = match (&*error, &version) {
+        (Error::OAuthServer(OAuthError::Protocol { error, description }), _) => {
+            json!({"error": error, "error_description": description})
+        }
         (Error::OAuth(description), _) => json!({"error": error.code(), "error_description": description}),
         (_, Some(_)) => with_reasons(&error, json!({"code": error.code(), "message": error.to_string()})),
         (_, None) => with_reasons(&error, old_body(&error, request_id)),
@@ -76,8 +80,9 @@ fn with_reasons(error: &Error, mut body: Value) -> Value {
 
 fn retry_after(error: &Error) -> Option<i64> {
     match error {
-        Error::MailTooSoon(secs) => Some(*secs),
-        Error::MailBudget => Some(3600),
+        Error::MailTooSoon(secs) | Error::Phone(PhoneError::TooSoon(secs)) => Some(*secs),
+        Error::MailBudget | Error::Phone(PhoneError::Budget) => Some(3600),
+        Error::Factor(FactorError::TooManyAttempts) => Some(300),
         Error::Busy | Error::Store(_) => (error.status().as_u16() == 503).then_some(1),
         _ => None,
     }

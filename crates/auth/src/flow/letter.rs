@@ -15,7 +15,7 @@ pub(super) struct Purpose {
     /// `type` of the link.
     pub(super) kind: &'static str,
     /// `token_type` of the row.
-    token_type: &'static str,
+    pub(super) token_type: &'static str,
 }
 
 pub(super) const SIGNUP: Purpose =
@@ -32,6 +32,13 @@ pub(super) const EMAIL_CHANGE_CURRENT: Purpose = Purpose {
     template: Template::EmailChange,
     kind: "email_change",
     token_type: "email_change_token_current",
+};
+
+/// A code only: nothing would be proved by following a link.
+pub(super) const REAUTHENTICATION: Purpose = Purpose {
+    template: Template::Reauthentication,
+    kind: "reauthentication",
+    token_type: "reauthentication_token",
 };
 
 /// A mailed token.
@@ -71,7 +78,10 @@ impl Letter {
             .append_pair("type", purpose.kind)
             .append_pair("redirect_to", redirect_to)
             .finish();
-        let link = format!("{}/verify?{query}", ctx.issuer());
+        let link = match purpose.template {
+            Template::Reauthentication => String::new(),
+            _ => format!("{}/verify?{query}", ctx.issuer()),
+        };
         let fields = Fields {
             confirmation_url: &link,
             token: &otp,

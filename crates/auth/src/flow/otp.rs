@@ -1,13 +1,16 @@
-//! `POST /otp` and `POST /magiclink`: sign in by a mailed code or link; new users are signed up on the way.
+//! `POST /otp` and `POST /magiclink`: sign in by a code or link; new users are signed up on the way.
 
 use serde::Deserialize;
 
 use super::ATTEMPTS;
+use super::phone::otp as by_phone;
+use super::phone::signup::NewPhoneUser;
 use super::recover::send_magic_link;
 use super::signup::{self, NewUser};
 use crate::queries::{self, Applied, Change};
-use crate::request::{Context, email, pkce, text};
-use crate::user::{Identity, Object, User};
+use crate::request::{Context, email, phone, pkce, text};
+use crate::sms::Channel;
+use crate::user::{Identity, Object, User, check_metadata};
 use crate::{Auth, Error};
 
 /// The body.
@@ -22,15 +25,24 @@ pub(crate) struct Fields {
     pkce: pkce::Fields,
 }
 
-/// `POST /otp`: an address or a phone number.
-pub(crate) async fn run(auth: &Auth, ctx: &Context, fields: Fields) -> Result<(), Error> {
+/// `POST /otp`: an address or a phone number; for a number, the SMS provider's id of the message.
+pub(crate) async fn run(auth: &Auth, ctx: &Context, fields: Fields) -> Result<Option<String>, Error> {
+    check_metadata(fields.data.as_ref())?;
     match (text(fields.email.clone()), text(fields.phone.clone())) {
         (Some(_), Some(_)) => Err(Error::invalid("Only an email address or phone number should be provided")),
         (Some(_), None) if text(fields.channel.clone()).is_some() => {
             Err(Error::invalid("Channel should only be specified with Phone OTP"))
         }
-        (Some(_), None) => magic_link(auth, ctx, fields).await,
-        (None, Some(_)) => Err(Error::PhoneProvider),
+        (Some(_), None) => magic_link(auth, ctx, fields).await.map(|()| None),
+        (None, Some(number)) => {
+            let new = NewPhoneUser {
+                phone: phone::parse(&number)?,
+                password: None,
+                data: fields.data.unwrap_or_default(),
+                channel: Channel::parse(fields.channel, &ctx.project.auth)?,
+            };
+            by_phone::run(auth, ctx, new, fields.create_user != Some(false)).await
+        }
         (None, None) => Err(Error::invalid("One of email or phone must be set")),
     }
 }
@@ -43,6 +55,7 @@ pub(crate) async fn magic_link(auth: &Auth, ctx: &Context, fields: Fields) -> Re
     let address = email::parse(&address)?;
     let challenge = fields.pkce.parse()?;
     let data = fields.data.unwrap_or_default();
+    check_metadata(Some(&data))?;
     for _ in 0..ATTEMPTS {
         let db = auth.database(&ctx.project).await?;
         let account = match queries::by_email(&db, &address).await? {

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::letter::{Letter, SIGNUP};
 use super::{ATTEMPTS, audit, user};
 use crate::queries::{self, Applied, Change, Save};
-use crate::request::{Context, email, pkce, text};
+use crate::request::{Context, email, phone, pkce, text};
 use crate::user::Account;
 use crate::{Auth, Error};
 
@@ -22,6 +22,8 @@ pub(crate) struct Fields {
 enum Kind {
     Signup,
     EmailChange,
+    /// `sms` or `phone_change`.
+    Sms(&'static str),
 }
 
 impl Kind {
@@ -29,6 +31,7 @@ impl Kind {
         match self {
             Self::Signup => "signup",
             Self::EmailChange => "email_change",
+            Self::Sms(kind) => kind,
         }
     }
 }
@@ -36,6 +39,9 @@ impl Kind {
 /// Send a mail once more.
 pub(crate) async fn run(auth: &Auth, ctx: &Context, fields: Fields) -> Result<(), Error> {
     let (kind, address) = parse(&fields)?;
+    if let Kind::Sms(kind) = kind {
+        return super::phone::resend::run(auth, ctx, (kind, &address)).await;
+    }
     let challenge = fields.pkce.parse()?;
     for _ in 0..ATTEMPTS {
         let db = auth.database(&ctx.project).await?;
@@ -49,8 +55,9 @@ pub(crate) async fn run(auth: &Auth, ctx: &Context, fields: Fields) -> Result<()
             Kind::Signup => confirmation(auth, ctx, &db, (account, challenge.as_ref())).await?,
             Kind::EmailChange => match text(account.user.email_change.clone()) {
                 None => return auth.outbox().pretend(&ctx.project, (kind.name(), &address), ctx.now),
-                Some(_) => user::resend_change(auth, ctx, &db, account).await?,
+                Some(_) => user::resend_change(auth, ctx, &db, (account, challenge.as_ref())).await?,
             },
+            Kind::Sms(_) => return Ok(()),
         };
         if done {
             return Ok(());
@@ -59,13 +66,27 @@ pub(crate) async fn run(auth: &Auth, ctx: &Context, fields: Fields) -> Result<()
     Err(Error::Conflict)
 }
 
+fn by_number(
+    kind: &'static str,
+    address: Option<String>,
+    phone: Option<String>,
+) -> Result<(Kind, String), Error> {
+    match (address, phone) {
+        (Some(_), Some(_)) => {
+            Err(Error::invalid("Only an email address or phone number should be provided."))
+        }
+        (None, Some(number)) => Ok((Kind::Sms(kind), phone::parse(&number)?)),
+        (_, None) => Err(Error::invalid("Type provided requires a phone number")),
+    }
+}
+
 fn parse(fields: &Fields) -> Result<(Kind, String), Error> {
     let (address, phone) = (text(fields.email.clone()), text(fields.phone.clone()));
     let kind = match fields.r#type.as_deref().unwrap_or_default() {
         "signup" => Kind::Signup,
         "email_change" => Kind::EmailChange,
-        "sms" | "phone_change" if phone.is_some() => return Err(Error::PhoneProvider),
-        "sms" | "phone_change" => return Err(Error::invalid("Type provided requires a phone number")),
+        "sms" => return by_number("sms", address, phone),
+        "phone_change" => return by_number("phone_change", address, phone),
         _ => {
             return Err(Error::invalid(
                 "Missing one of these types: signup, email_change, sms, phone_change",

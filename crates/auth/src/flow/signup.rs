@@ -10,11 +10,14 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::letter::{Letter, SIGNUP};
+use super::phone::signup::NewPhoneUser;
 use super::{ATTEMPTS, audit, sign_in};
+use crate::error::PhoneError;
 use crate::queries::{self, Applied, Change, Save};
-use crate::request::{Context, email, pkce, text};
+use crate::request::{Context, email, phone, pkce, text};
 use crate::session::Tokens;
-use crate::user::{Account, Identity, Object, User, UserView, object};
+use crate::sms::Channel;
+use crate::user::{Account, Identity, Object, User, UserView, check_metadata, object};
 use crate::{Auth, Error, password};
 
 /// The body of a sign-up.
@@ -24,6 +27,7 @@ pub(crate) struct Fields {
     phone: Option<String>,
     password: Option<String>,
     data: Option<Object>,
+    channel: Option<String>,
     #[serde(flatten)]
     pkce: pkce::Fields,
 }
@@ -32,6 +36,7 @@ pub(crate) struct Fields {
 pub(crate) enum SignUp {
     Anonymous { data: Object },
     Email(NewUser),
+    Phone(NewPhoneUser),
 }
 
 /// A new user by e-mail. Without a password the user signs in by mailed codes only.
@@ -63,6 +68,7 @@ impl SignUp {
     pub(crate) fn parse(fields: Fields, settings: &AuthSettings) -> Result<Self, Error> {
         let (address, phone) = (text(fields.email), text(fields.phone));
         let data = fields.data.unwrap_or_default();
+        check_metadata(Some(&data))?;
         if address.is_none() && phone.is_none() && !settings.anonymous_users {
             return Err(Error::AnonymousDisabled);
         }
@@ -85,7 +91,13 @@ impl SignUp {
                 let email = email::parse(&address)?;
                 Ok(Self::Email(NewUser { email, password: Some(password), data, challenge }))
             }
-            (None, _) => Err(Error::PhoneSignupsDisabled),
+            (None, _) if !settings.phone_enabled => Err(PhoneError::SignupsDisabled.into()),
+            (None, _) if challenge.is_some() => Err(Error::invalid("PKCE not supported for phone signups")),
+            (None, phone) => {
+                let phone = phone::parse(&phone.unwrap_or_default())?;
+                let channel = Channel::parse(fields.channel, settings)?;
+                Ok(Self::Phone(NewPhoneUser { phone, password: Some(password), data, channel }))
+            }
         }
     }
 }
@@ -95,6 +107,7 @@ pub(crate) async fn run(auth: &Auth, ctx: &Context, request: SignUp) -> Result<O
     match request {
         SignUp::Anonymous { data } => anonymous(auth, ctx, data).await,
         SignUp::Email(new) => by_email(auth, ctx, new).await,
+        SignUp::Phone(new) => super::phone::signup::run(auth, ctx, new).await,
     }
 }
 
@@ -231,6 +244,6 @@ async fn repeated(
     view(&account)
 }
 
-fn view(account: &Account) -> Result<Outcome, Error> {
+pub(super) fn view(account: &Account) -> Result<Outcome, Error> {
     serde_json::to_value(UserView::from(account)).map(Outcome::Waiting).map_err(Error::internal)
 }

@@ -1,16 +1,26 @@
 //! `GET` and `PUT /user`: what users see and change of themselves.
 
+mod letters;
+mod proof;
+
+pub(super) use letters::resend as resend_change;
+
+use common::AuthSettings;
 use serde::Deserialize;
 use store::ServiceClient;
 
-use super::letter::{EMAIL_CHANGE_CURRENT, EMAIL_CHANGE_NEW, Letter};
+use super::phone::change::{self as number, NewNumber};
+use super::phone::code::Code;
+use super::whoami::SignedIn;
 use super::{ATTEMPTS, audit, verify, whoami};
+use crate::error::{AccountError, PhoneError};
 use crate::mail::{Mail, Slot};
-use crate::password::{self, Verdict};
-use crate::queries::{self, Applied, Change, EndSessions, Save};
-use crate::request::{Context, email, pkce, text};
+use crate::password;
+use crate::queries::{self, Applied, Change, EndSessions, Save, Spend};
+use crate::request::{Context, email, phone, pkce, text};
 use crate::session::Session;
-use crate::user::{Account, Object, merge};
+use crate::sms::Channel;
+use crate::user::{Account, Object, User, check_metadata, merge};
 use crate::{Auth, Error};
 
 /// The body of a change.
@@ -18,7 +28,10 @@ use crate::{Auth, Error};
 pub(crate) struct Fields {
     email: Option<String>,
     phone: Option<String>,
+    channel: Option<String>,
     password: Option<String>,
+    current_password: Option<String>,
+    nonce: Option<String>,
     data: Option<Object>,
     app_metadata: Option<Object>,
     #[serde(flatten)]
@@ -28,9 +41,22 @@ pub(crate) struct Fields {
 /// A checked change.
 struct Wanted {
     email: Option<String>,
+    number: Option<NewNumber>,
     password: Option<String>,
+    current_password: Option<String>,
+    nonce: Option<String>,
     data: Option<Object>,
     challenge: Option<pkce::Challenge>,
+}
+
+/// What was proved and prepared before anything is written.
+struct Ready {
+    /// The nonce to spend.
+    nonce: Option<Spend>,
+    /// Of the new password.
+    hash: Option<String>,
+    /// The code that was sent to the new number.
+    code: Option<Code>,
 }
 
 type Letters = Vec<(Slot, Mail)>;
@@ -46,19 +72,28 @@ pub(crate) async fn update(auth: &Auth, ctx: &Context, fields: Fields) -> Result
         ctx.claims()?;
         return Err(Error::AppMetadata);
     }
+    let mut sent: Option<Code> = None;
     for _ in 0..ATTEMPTS {
-        let who = whoami::signed_in(auth, ctx).await?;
-        let wanted = check(ctx, &who.account, who.session.as_ref(), &fields)?;
-        // No connection is held while the password is hashed.
-        let hash = new_hash(auth, &who, &wanted).await?;
-        let whoami::SignedIn { account, session, db } = who;
+        let SignedIn { account, session, db } = whoami::signed_in(auth, ctx).await?;
+        let wanted = check(ctx, &account, session.as_ref(), &fields)?;
+        are_free(&db, &wanted).await?;
+        let nonce = proof::nonce(auth, ctx, &db, (&account.user, session.as_ref(), &wanted)).await?;
+        // No connection is held while the password is hashed or an SMS leaves.
+        drop(db);
+        let hash = proof::new_hash(auth, ctx, (&account.user, session.as_ref(), &wanted)).await?;
+        if let (None, Some(number), false) = (&sent, &wanted.number, ctx.project.auth.sms_autoconfirm) {
+            sent = Some(number::send(auth, ctx, &account.user, number).await?);
+        }
         let user_id = account.user.id;
-        let (change, letters) = decide(auth, ctx, (account, session), (&wanted, hash))?;
+        let ready = Ready { nonce, hash, code: sent.clone() };
+        let (change, letters) = decide(auth, ctx, (account, session), (&wanted, ready))?;
+        let db = auth.database(&ctx.project).await?;
         match queries::apply_and_read(&db, &change, user_id).await? {
             (Applied::Done, Some(account)) => {
                 letters.into_iter().for_each(|(slot, mail)| slot.send(&ctx.project, mail));
                 return Ok(account);
             }
+            (Applied::Taken, _) if wanted.email.is_none() => return Err(PhoneError::Taken.into()),
             (Applied::Taken, _) => return Err(Error::EmailExists),
             (Applied::Done | Applied::Stale, _) => {}
         }
@@ -72,115 +107,105 @@ fn check(
     session: Option<&Session>,
     fields: &Fields,
 ) -> Result<Wanted, Error> {
-    let user = &account.user;
-    let email = match text(fields.email.clone()) {
-        Some(address) => Some(email::parse(&address)?).filter(|it| it != user.address()),
-        None => None,
+    let (user, settings) = (&account.user, &ctx.project.auth);
+    let wanted = Wanted {
+        email: match text(fields.email.clone()) {
+            Some(address) => Some(email::parse(&address)?).filter(|it| it != user.address()),
+            None => None,
+        },
+        number: new_number(user, fields, settings)?,
+        password: text(fields.password.clone()),
+        current_password: text(fields.current_password.clone()),
+        nonce: text(fields.nonce.clone()),
+        data: fields.data.clone(),
+        challenge: fields.pkce.clone().parse()?,
     };
-    let password = text(fields.password.clone());
-    if text(fields.phone.clone()).is_some_and(|it| Some(it) != user.phone) {
-        return Err(Error::PhoneProvider);
+    if let Some(password) = &wanted.password {
+        password::check_strength(password, settings)?;
     }
-    if password.is_some() && user.is_anonymous && user.address().is_empty() && email.is_none() {
-        return Err(Error::AnonymousPassword);
-    }
-    let strong = session.and_then(|it| it.aal.as_deref()) == Some("aal2");
-    if (email.is_some() || password.is_some()) && account.has_verified_factor() && !strong {
+    let proving = wanted.email.is_some() || wanted.number.is_some() || wanted.password.is_some();
+    let strong = session.is_some_and(Session::is_aal2);
+    if proving && account.has_verified_factor() && !strong {
         return Err(Error::InsufficientAal);
     }
-    if let Some(password) = &password {
-        password::check_strength(password, &ctx.project.auth)?;
+    let nameless = user.is_anonymous && user.address().is_empty() && user.number().is_empty();
+    if wanted.password.is_some() && nameless && wanted.email.is_none() && wanted.number.is_none() {
+        return Err(Error::AnonymousPassword);
     }
-    let challenge = pkce_of(fields)?;
-    Ok(Wanted { email, password, data: fields.data.clone(), challenge })
+    if user.is_sso_user && (proving || wanted.nonce.is_some()) {
+        return Err(AccountError::SsoManaged.into());
+    }
+    Ok(wanted)
 }
 
-fn pkce_of(fields: &Fields) -> Result<Option<pkce::Challenge>, Error> {
-    fields.pkce.clone().parse()
+fn new_number(user: &User, fields: &Fields, settings: &AuthSettings) -> Result<Option<NewNumber>, Error> {
+    let Some(number) = text(fields.phone.clone()) else { return Ok(None) };
+    let phone = phone::parse(&number)?;
+    let channel = Channel::parse(fields.channel.clone(), settings)?;
+    if phone == user.number() {
+        return Ok(None);
+    }
+    if !settings.phone_enabled {
+        return Err(PhoneError::Unsupported.into());
+    }
+    Ok(Some(NewNumber { phone, channel }))
 }
 
-async fn new_hash(auth: &Auth, who: &whoami::SignedIn, wanted: &Wanted) -> Result<Option<String>, Error> {
-    let Some(password) = &wanted.password else { return Ok(None) };
-    let stored = who.account.user.encrypted_password.as_deref();
-    if auth.passwords().compare(password, stored).await? != Verdict::Wrong {
-        return Err(Error::SamePassword);
+/// Refuse an address or number that somebody else has; a race is caught by the indexes.
+async fn are_free(db: &ServiceClient, wanted: &Wanted) -> Result<(), Error> {
+    if let Some(email) = &wanted.email
+        && queries::by_email(db, email).await?.is_some()
+    {
+        return Err(Error::EmailExists);
     }
-    auth.passwords().hash(password).await.map(Some)
+    if let Some(number) = &wanted.number
+        && queries::by_phone(db, &number.phone).await?.is_some()
+    {
+        return Err(PhoneError::Taken.into());
+    }
+    Ok(())
 }
 
 fn decide(
     auth: &Auth,
     ctx: &Context,
     (account, session): (Account, Option<Session>),
-    (wanted, hash): (&Wanted, Option<String>),
+    (wanted, ready): (&Wanted, Ready),
 ) -> Result<(Change, Letters), Error> {
-    let identity = account.email_identity().cloned();
+    let (by_email, by_phone) = (account.email_identity().cloned(), account.phone_identity().cloned());
     let Account { user: mut row, version, .. } = account;
     let mut change = Change::new(ctx.now);
-    let mut letters = Letters::new();
+    change.spend = ready.nonce;
     if let Some(data) = &wanted.data {
         merge(&mut row.raw_user_meta_data, data.clone());
+        check_metadata(row.raw_user_meta_data.as_ref())?;
     }
-    if let Some(hash) = hash {
+    if let Some(hash) = ready.hash {
         row.encrypted_password = Some(hash);
         change.audit(audit(ctx, "user_updated_password", &row));
         // Whoever knew the old password is out; this session stays.
         change.end = Some(EndSessions { user_id: row.id, only: None, except: session.map(|it| it.id) });
     }
+    let mut letters = Letters::new();
     if let Some(address) = &wanted.email {
         row.email_change = Some(address.clone());
-        if ctx.project.auth.mailer_autoconfirm {
-            verify::change_address(ctx, &mut change, &mut row, identity);
+        // An anonymous user gets an address as a new user would; others always prove a new one.
+        if ctx.project.auth.mailer_autoconfirm && row.is_anonymous {
+            verify::change_address(ctx, &mut change, &mut row, by_email);
         } else {
-            let pkce = wanted.challenge.is_some();
-            letters = change_letters(auth, ctx, &mut change, (&mut row, pkce))?;
-            change.flows.extend(super::token::pkce::begin(wanted.challenge.as_ref(), row.id, "email_change"));
+            let challenge = wanted.challenge.as_ref();
+            letters = letters::write(auth, ctx, &mut change, (&mut row, challenge))?;
         }
-    } else {
-        change.audit(audit(ctx, "user_modified", &row));
     }
+    match (&wanted.number, &ready.code) {
+        (Some(new), Some(code)) => number::wait(ctx, &mut change, &mut row, (&new.phone, code)),
+        (Some(new), None) => {
+            row.phone_change = Some(new.phone.clone());
+            number::finish(ctx, &mut change, &mut row, by_phone);
+        }
+        (None, _) => {}
+    }
+    change.audit(audit(ctx, "user_modified", &row));
     change.save = Some(Save { version, row });
     Ok((change, letters))
-}
-
-/// Mails to the new address and, if there is one, to the old: both must agree.
-fn change_letters(
-    auth: &Auth,
-    ctx: &Context,
-    change: &mut Change,
-    (row, pkce): (&mut crate::user::User, bool),
-) -> Result<Letters, Error> {
-    let mut letters = Letters::new();
-    let slot = auth.outbox().reserve(&ctx.project, row.email_change_sent_at, ctx.now)?;
-    row.email_change_sent_at = Some(ctx.now);
-    row.email_change_confirm_status = Some(0);
-    let new_address = row.email_change.clone().unwrap_or_default();
-    let letter = Letter::new(ctx, EMAIL_CHANGE_NEW, row, &new_address, pkce)?;
-    change.mail.push(letter.row);
-    letters.push((slot, letter.mail));
-    if !row.address().is_empty() {
-        let slot = auth.outbox().reserve_anyway(&ctx.project, ctx.now)?;
-        let letter = Letter::new(ctx, EMAIL_CHANGE_CURRENT, row, row.address(), pkce)?;
-        change.mail.push(letter.row);
-        letters.push((slot, letter.mail));
-    }
-    Ok(letters)
-}
-
-/// The mails of a pending change of address once more; `false` when the user changed meanwhile.
-pub(super) async fn resend_change(
-    auth: &Auth,
-    ctx: &Context,
-    db: &ServiceClient,
-    account: Account,
-) -> Result<bool, Error> {
-    let Account { user: mut row, version, .. } = account;
-    let mut change = Change::new(ctx.now);
-    let letters = change_letters(auth, ctx, &mut change, (&mut row, false))?;
-    change.save = Some(Save { version, row });
-    let done = queries::apply(db, &change).await? == Applied::Done;
-    if done {
-        letters.into_iter().for_each(|(slot, mail)| slot.send(&ctx.project, mail));
-    }
-    Ok(done)
 }

@@ -1,4 +1,4 @@
-//! `GET` and `POST /verify`: a mailed link or code proves an address, once, and signs in.
+//! `GET` and `POST /verify`: a link or code proves an address or a phone number, once, and signs in.
 //!
 //! Codes have six digits, so wrong ones are counted and a token dies after a few.
 
@@ -7,9 +7,12 @@ use serde_json::Value;
 use store::ServiceClient;
 use uuid::Uuid;
 
+use super::phone::code::{CONFIRMATION, PHONE_CHANGE};
+use super::phone::{change as number, verify as by_sms};
 use super::{ATTEMPTS, audit, sign_in};
+use crate::error::{AccountError, PhoneError};
 use crate::queries::{self, Applied, Change, FlowState, Mailed, MailedToken, Save, Spend};
-use crate::request::{Context, email, text};
+use crate::request::{Context, email, phone, text};
 use crate::session::Tokens;
 use crate::user::{Account, EMAIL, Identity, Object, User, merge, object};
 use crate::{Auth, Error, secret};
@@ -35,6 +38,8 @@ enum Proof {
     Link(String),
     /// What a person typed, and the address that got it.
     Code { address: String, code: String },
+    /// What a person typed, and the phone number that got it.
+    Sms { phone: String, code: String },
 }
 
 /// What was verified.
@@ -62,8 +67,11 @@ impl Verify {
             }
             (None, Some(hash)) => Proof::Link(hash),
             (Some(code), None) => match (address, phone) {
-                (Some(address), None) => Proof::Code { address: email::parse(&address)?, code },
-                (None, Some(_)) => return Err(Error::OtpExpired),
+                (Some(address), None) => {
+                    let address = email::parse(&address).map_err(|_| AccountError::EmailFormat)?;
+                    Proof::Code { address, code }
+                }
+                (None, Some(number)) => Proof::Sms { phone: phone::parse(&number)?, code },
                 _ => {
                     return Err(Error::invalid(
                         "Only an email address or phone number should be provided on verify",
@@ -82,13 +90,17 @@ impl Verify {
     }
 
     fn new(kind: String, proof: Proof) -> Result<Self, Error> {
-        let known = ["signup", "invite", "recovery", "magiclink", "email", "email_change"];
-        if known.contains(&kind.as_str()) {
-            Ok(Self { kind, proof })
-        } else if matches!(kind.as_str(), "sms" | "phone_change") {
-            Err(Error::OtpExpired)
-        } else {
-            Err(Error::invalid("Invalid email verification type"))
+        let by_mail = matches!(
+            kind.as_str(),
+            "signup" | "invite" | "recovery" | "magiclink" | "email" | "email_change"
+        );
+        let by_sms = matches!(kind.as_str(), "sms" | "phone_change");
+        match proof {
+            Proof::Link(_) | Proof::Code { .. } if by_mail => Ok(Self { kind, proof }),
+            Proof::Sms { .. } if by_sms => Ok(Self { kind, proof }),
+            // A code that was never sent that way.
+            Proof::Code { .. } | Proof::Sms { .. } if by_mail || by_sms => Err(Error::OtpExpired),
+            _ => Err(Error::invalid("Invalid email verification type")),
         }
     }
 
@@ -103,14 +115,27 @@ impl Verify {
             "recovery" | "magiclink" => token_type == "recovery_token",
             "email" => matches!(token_type, "confirmation_token" | "recovery_token"),
             "email_change" => matches!(token_type, "email_change_token_new" | "email_change_token_current"),
+            "sms" | "phone_change" => token_type == self.sms_token_type(),
             _ => false,
         }
+    }
+
+    fn sms_token_type(&self) -> &'static str {
+        if self.kind == "sms" { CONFIRMATION.token_type } else { PHONE_CHANGE.token_type }
     }
 
     fn refusal(&self) -> Error {
         match self.proof {
             Proof::Link(_) => Error::LinkExpired,
-            Proof::Code { .. } => Error::OtpExpired,
+            Proof::Code { .. } | Proof::Sms { .. } => Error::OtpExpired,
+        }
+    }
+
+    /// Somebody else has the address or number by now.
+    fn taken(&self) -> Error {
+        match self.proof {
+            Proof::Sms { .. } => PhoneError::Taken.into(),
+            Proof::Link(_) | Proof::Code { .. } => Error::EmailExists,
         }
     }
 }
@@ -136,12 +161,13 @@ async fn verify(auth: &Auth, ctx: &Context, request: &Verify, pkce: bool) -> Res
         if account.user.is_banned(ctx.now) {
             return Err(Error::Banned);
         }
+        is_free(&db, &account.user, request).await?;
         let user_id = account.user.id;
-        let (mut change, whole) = decide(ctx, account, &token);
+        let (mut change, whole) = decide(ctx, account, (request, &token));
         if !whole {
             match queries::apply(&db, &change).await? {
                 Applied::Done => return Ok(Outcome::HalfDone),
-                Applied::Taken => return Err(Error::EmailExists),
+                Applied::Taken => return Err(request.taken()),
                 Applied::Stale => continue,
             }
         }
@@ -149,7 +175,7 @@ async fn verify(auth: &Auth, ctx: &Context, request: &Verify, pkce: bool) -> Res
             let code = code(ctx, &db, &mut change, (user_id, &request.kind)).await?;
             match queries::apply(&db, &change).await? {
                 Applied::Done => return Ok(Outcome::Code(code)),
-                Applied::Taken => return Err(Error::EmailExists),
+                Applied::Taken => return Err(request.taken()),
                 Applied::Stale => continue,
             }
         }
@@ -160,6 +186,19 @@ async fn verify(auth: &Auth, ctx: &Context, request: &Verify, pkce: bool) -> Res
     Err(request.refusal())
 }
 
+/// Refuse a new address or number that somebody else took meanwhile.
+async fn is_free(db: &ServiceClient, user: &User, request: &Verify) -> Result<(), Error> {
+    let holder = match request.kind.as_str() {
+        "email_change" => queries::by_email(db, user.email_change.as_deref().unwrap_or_default()).await?,
+        "phone_change" => queries::by_phone(db, user.phone_change.as_deref().unwrap_or_default()).await?,
+        _ => None,
+    };
+    match holder {
+        Some(holder) if holder.user.id != user.id => Err(request.taken()),
+        _ => Ok(()),
+    }
+}
+
 /// The token that the request proves to have, and its user.
 async fn find(
     auth: &Auth,
@@ -167,42 +206,71 @@ async fn find(
     db: &ServiceClient,
     request: &Verify,
 ) -> Result<(Account, MailedToken), Error> {
-    let found = match &request.proof {
-        Proof::Link(token) => queries::mailed_by_link(db, &secret::stored(token)).await?,
-        Proof::Code { address, .. } => queries::mailed_by_address(db, address).await?,
+    let settings = &ctx.project.auth;
+    let (found, wanted, lifetime_secs) = match &request.proof {
+        Proof::Link(token) => {
+            let wanted = vec![secret::stored(token)];
+            let hash = wanted.first().map(String::as_str).unwrap_or_default();
+            (queries::mailed_by_link(db, hash).await?, wanted, settings.mailer_otp_expiry_secs)
+        }
+        Proof::Code { address, code } => {
+            let bare = secret::link_token(&ctx.project, address, code);
+            let pkce = secret::stored(&format!("{}{bare}", secret::PKCE_PREFIX));
+            let wanted = vec![secret::stored(&bare), pkce];
+            let found = queries::mailed_by_address(db, address, &wanted).await?;
+            (found, wanted, settings.mailer_otp_expiry_secs)
+        }
+        Proof::Sms { phone, code } => {
+            let wanted = vec![secret::stored(&secret::link_token(&ctx.project, phone, code))];
+            let found = queries::sent_to_phone(db, phone, request.sms_token_type(), &wanted).await?;
+            (found, wanted, settings.sms_otp_expiry_secs)
+        }
     };
     let Some(Mailed { account, mut tokens }) = found else { return Err(request.refusal()) };
     let max_attempts = auth.config().otp_max_attempts;
-    tokens.retain(|it| request.accepts(&it.token_type) && is_alive(ctx, it) && it.attempts < max_attempts);
-    let Proof::Code { address, code } = &request.proof else {
-        return tokens.pop().map(|it| (account, it)).ok_or_else(|| request.refusal());
-    };
-    let bare = secret::link_token(&ctx.project, address, code);
-    let wanted = [secret::stored(&bare), secret::stored(&format!("{}{bare}", secret::PKCE_PREFIX))];
+    tokens.retain(|it| {
+        request.accepts(&it.token_type) && is_alive(ctx, it, lifetime_secs) && it.attempts < max_attempts
+    });
     let right = |it: &&MailedToken| wanted.iter().any(|wanted| secret::same(wanted, &it.token_hash));
     if let Some(token) = tokens.iter().find(right) {
         return Ok((account, token.clone()));
     }
-    let tried: Vec<Uuid> = tokens.iter().map(|it| it.id).collect();
-    if !tried.is_empty() {
-        queries::count_attempt(db, &tried).await?;
+    match &request.proof {
+        Proof::Sms { phone, .. } => {
+            queries::count_attempts_at(db, phone, request.sms_token_type()).await?;
+        }
+        Proof::Link(_) | Proof::Code { .. } => {
+            let tried: Vec<Uuid> = tokens.iter().map(|it| it.id).collect();
+            if !tried.is_empty() {
+                queries::count_attempt(db, &tried).await?;
+            }
+        }
     }
     Err(request.refusal())
 }
 
-fn is_alive(ctx: &Context, token: &MailedToken) -> bool {
+/// Whether a token sent at some time still counts.
+pub(super) fn is_alive(ctx: &Context, token: &MailedToken, lifetime_secs: u64) -> bool {
     let Ok(sent) = token.created_at.to_zoned(jiff::tz::TimeZone::UTC) else { return false };
     let age_secs = ctx.now.as_second().saturating_sub(sent.timestamp().as_second());
-    u64::try_from(age_secs.max(0)).is_ok_and(|it| it <= ctx.project.auth.mailer_otp_expiry_secs)
+    u64::try_from(age_secs.max(0)).is_ok_and(|it| it <= lifetime_secs)
 }
 
 /// What the token changes, and whether that is all or half of it.
-fn decide(ctx: &Context, account: Account, token: &MailedToken) -> (Change, bool) {
+fn decide(ctx: &Context, account: Account, (request, token): (&Verify, &MailedToken)) -> (Change, bool) {
     let mut change = Change::new(ctx.now);
     change.spend = Some(Spend { id: token.id, token_hash: token.token_hash.clone() });
-    let identity = account.email_identity().cloned();
+    let (identity, by_phone) = (account.email_identity().cloned(), account.phone_identity().cloned());
     let Account { user: mut row, version, .. } = account;
     let whole = match token.token_type.as_str() {
+        "confirmation_token" if matches!(request.proof, Proof::Sms { .. }) => {
+            by_sms::confirm(ctx, &mut change, &mut row, by_phone);
+            true
+        }
+        "phone_change_token" => {
+            number::finish(ctx, &mut change, &mut row, by_phone);
+            true
+        }
         "confirmation_token" => {
             confirm(ctx, &mut change, &mut row, identity);
             true
@@ -215,7 +283,7 @@ fn decide(ctx: &Context, account: Account, token: &MailedToken) -> (Change, bool
             confirm(ctx, &mut change, &mut row, identity);
             true
         }
-        _ if row.email_change_confirm_status == Some(0) && !row.address().is_empty() => {
+        _ if needs_both(ctx, &row) => {
             row.email_change_confirm_status = Some(1);
             false
         }
@@ -231,12 +299,19 @@ fn decide(ctx: &Context, account: Account, token: &MailedToken) -> (Change, bool
     (change, whole)
 }
 
+/// Whether the other address must confirm a change of address as well.
+fn needs_both(ctx: &Context, row: &User) -> bool {
+    ctx.project.auth.mailer_secure_email_change
+        && row.email_change_confirm_status.unwrap_or_default() == 0
+        && !row.address().is_empty()
+}
+
 fn confirm(ctx: &Context, change: &mut Change, row: &mut User, identity: Option<Identity>) {
     row.confirm(ctx.now);
     row.add_provider(EMAIL);
     change.clear = Some(row.id);
     change.audit(audit(ctx, "user_signedup", row));
-    let mut identity = identity.unwrap_or_else(|| Identity::email(row, true, &Object::new()));
+    let mut identity = identity.unwrap_or_else(|| Identity::email(row, true, &Object::new()).made(ctx.now));
     identity.identity_data.insert("email_verified".into(), Value::Bool(true));
     identity.updated_at = Some(ctx.now);
     change.identities.push(identity);
@@ -250,7 +325,7 @@ pub(super) fn change_address(ctx: &Context, change: &mut Change, row: &mut User,
     row.add_provider(EMAIL);
     let address = object(serde_json::json!({"email": row.address()}));
     merge(&mut row.raw_user_meta_data, address);
-    let mut identity = identity.unwrap_or_else(|| Identity::email(row, true, &Object::new()));
+    let mut identity = identity.unwrap_or_else(|| Identity::email(row, true, &Object::new()).made(ctx.now));
     identity.identity_data.insert("email".into(), row.address().into());
     identity.identity_data.insert("email_verified".into(), Value::Bool(true));
     identity.updated_at = Some(ctx.now);

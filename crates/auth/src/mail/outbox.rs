@@ -9,8 +9,8 @@ use common::{CapturedMail, Inbox, Project};
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::budget::{Budget, check_frequency};
 use super::{Mail, smtp};
+use crate::budget::{self, Budget, Limits, Refusal};
 use crate::events::{self, Event};
 use crate::{Config, Error};
 
@@ -57,14 +57,14 @@ impl Outbox {
         last: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<Slot, Error> {
-        check_frequency(last, project.auth.mail_max_frequency_secs, now)?;
+        budget::check_frequency(last, limits(project), now).map_err(refused)?;
         self.reserve_anyway(project, now)
     }
 
     /// A place for one mail whatever the address got before: the second half of a pair.
     pub(crate) fn reserve_anyway(&self, project: &Project, now: Timestamp) -> Result<Slot, Error> {
         let permit = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| Error::Busy)?;
-        self.budget.take(project, now)?;
+        self.budget.take(project, limits(project), now).map_err(refused)?;
         Ok(Slot { permit, sender: Arc::clone(&self.sender) })
     }
 
@@ -75,7 +75,18 @@ impl Outbox {
         (kind, address): (&'static str, &str),
         now: Timestamp,
     ) -> Result<(), Error> {
-        self.budget.pretend(project, (kind, address), now)
+        self.budget.pretend(project, limits(project), (kind, address), now).map_err(refused)
+    }
+}
+
+fn limits(project: &Project) -> Limits {
+    Limits { least_secs: project.auth.mail_max_frequency_secs, per_hour: project.auth.mail_max_per_hour }
+}
+
+fn refused(refusal: Refusal) -> Error {
+    match refusal {
+        Refusal::TooSoon(secs) => Error::MailTooSoon(secs),
+        Refusal::Spent => Error::MailBudget,
     }
 }
 
@@ -103,7 +114,7 @@ impl Sender {
             to: mail.to,
             subject: mail.subject,
             html: mail.html,
-            link: Some(mail.link),
+            link: Some(mail.link).filter(|it| !it.is_empty()),
             captured_at: Timestamp::now().to_string(),
         });
         let project = &project.reference;

@@ -19,6 +19,8 @@ pub(crate) enum Template {
     Recovery,
     /// Confirm another address.
     EmailChange,
+    /// Prove once more who one is; a code without a link.
+    Reauthentication,
 }
 
 /// What templates may show.
@@ -46,6 +48,7 @@ impl Template {
             Self::MagicLink => "magic_link",
             Self::Recovery => "recovery",
             Self::EmailChange => "email_change",
+            Self::Reauthentication => "reauthentication",
         }
     }
 
@@ -81,6 +84,12 @@ impl Template {
                 lead: "Follow the button to confirm the change of your e-mail address.",
                 button: "Confirm change",
             },
+            Self::Reauthentication => Words {
+                subject: "Confirm it is you",
+                title: "Confirm it is you",
+                lead: "Somebody who is signed in as you wants to change the password. Enter the code there.",
+                button: "",
+            },
         }
     }
 }
@@ -104,10 +113,12 @@ pub(crate) fn render(template: Template, fields: &Fields<'_>) -> Result<(String,
             site_url => fields.site_url,
         })
         .map_err(Error::internal)?;
-    let text = format!(
-        "{}\n\n{}\n\n{}\n\nOr enter the code {}\n",
-        words.title, words.lead, fields.confirmation_url, fields.token
-    );
+    let code = fields.token;
+    let how = match fields.confirmation_url {
+        "" => format!("The code is {code}\n"),
+        link => format!("{link}\n\nOr enter the code {code}\n"),
+    };
+    let text = format!("{}\n\n{}\n\n{how}", words.title, words.lead);
     Ok((words.subject.to_owned(), html, text))
 }
 

@@ -32,6 +32,15 @@ retired as (
 finished as (
   delete from auth.flow_state f using input where f.id = (it ->> 'finish_flow')::uuid returning f.id
 ),
+claimed as (
+  update auth.flow_state f set
+    user_id = (it -> 'claim' ->> 'user_id')::uuid, auth_code = it -> 'claim' ->> 'auth_code',
+    auth_code_issued_at = input.now, updated_at = input.now,
+    provider_access_token = it -> 'claim' ->> 'provider_access_token',
+    provider_refresh_token = it -> 'claim' ->> 'provider_refresh_token'
+  from input where f.id = (it -> 'claim' ->> 'id')::uuid and f.user_id is null
+  returning f.id
+),
 touched as (
   update auth.users u set
     last_sign_in_at = input.now, updated_at = input.now,
@@ -48,6 +57,7 @@ gate as materialized (
     and (not it ? 'save' or exists (select from saved))
     and (not it ? 'retire' or exists (select from retired))
     and (not it ? 'finish_flow' or exists (select from finished))
+    and (not it ? 'claim' or exists (select from claimed))
     and (not it ? 'touch' or exists (select from touched))
 ),
 created as (
@@ -69,9 +79,14 @@ linked as (
   select r.id, r.provider_id, r.user_id, r.identity_data, r.provider, r.last_sign_in_at, r.created_at, r.updated_at
   from gate, jsonb_populate_recordset(null::auth.identities, it -> 'identities') r
   on conflict (provider_id, provider) do update set
-    identity_data = excluded.identity_data, updated_at = excluded.updated_at
+    identity_data = excluded.identity_data, last_sign_in_at = excluded.last_sign_in_at, updated_at = excluded.updated_at
   where auth.identities.user_id = excluded.user_id
   returning id
+),
+disowned as (
+  delete from auth.identities i using gate
+  where i.id in (select value::uuid from jsonb_array_elements_text(it -> 'disown'))
+  returning i.id
 ),
 cleared as (
   delete from auth.one_time_tokens t using gate where t.user_id = (it ->> 'clear')::uuid returning t.id
@@ -105,8 +120,11 @@ ended as (
   returning s.id
 ),
 opened as (
-  insert into auth.sessions (id, user_id, created_at, updated_at, aal, not_after, user_agent, ip, refresh_token_hmac_key)
-  select r.id, r.user_id, r.created_at, r.updated_at, r.aal, r.not_after, r.user_agent, r.ip, r.refresh_token_hmac_key
+  insert into auth.sessions (
+    id, user_id, created_at, updated_at, aal, not_after, user_agent, ip, refresh_token_hmac_key, oauth_client_id, scopes
+  )
+  select r.id, r.user_id, r.created_at, r.updated_at, r.aal, r.not_after, r.user_agent, r.ip, r.refresh_token_hmac_key,
+    r.oauth_client_id, r.scopes
   from gate, jsonb_populate_recordset(null::auth.sessions, it -> 'open') r
   returning id
 ),
@@ -137,9 +155,13 @@ told as (
   returning id
 )
 select case
-  when exists (select from gate) then true
+  -- An identity of somebody else is in the way: take everything back.
+  when exists (select from gate)
+    then (select count(*) from linked) = (select jsonb_array_length(it -> 'identities') from gate)
+      or 1 / (select count(*) from linked where false) = 1
   -- A guard wrote and another one failed: an error (division by zero) takes everything back.
   when exists (select from spent) or exists (select from saved) or exists (select from retired)
-    or exists (select from finished) or exists (select from touched) then 1 / (select count(*) from gate) = 1
+    or exists (select from finished) or exists (select from claimed) or exists (select from touched)
+    then 1 / (select count(*) from gate) = 1
   else false
 end

@@ -30,11 +30,16 @@ pub(crate) struct Change {
     /// Guard: delete this PKCE flow.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) finish_flow: Option<Uuid>,
+    /// Guard: give this flow its user and code unless it has a user already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) claim: Option<Claim>,
     /// Guard: note a sign-in unless the user is gone or the password changed. Not together with `save`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) touch: Option<Touch>,
     pub(crate) create: Vec<User>,
     pub(crate) identities: Vec<Identity>,
+    /// Identities to delete: nobody proved them, or the user unlinks them.
+    pub(crate) disown: Vec<Uuid>,
     pub(crate) mail: Vec<OneTimeToken>,
     pub(crate) flows: Vec<FlowState>,
     /// Void all mailed tokens of this user.
@@ -74,6 +79,18 @@ pub(crate) struct Touch {
     pub(crate) expected: Option<String>,
     /// A fresher hash of the same password.
     pub(crate) encrypted_password: Option<String>,
+}
+
+/// A flow that a provider sent a user back to: the user and the code that it gets.
+#[derive(Clone, Serialize)]
+pub(crate) struct Claim {
+    pub(crate) id: Uuid,
+    pub(crate) user_id: Uuid,
+    /// Digest of the code.
+    pub(crate) auth_code: String,
+    /// The provider's tokens, sealed.
+    pub(crate) provider_access_token: Option<String>,
+    pub(crate) provider_refresh_token: Option<String>,
 }
 
 /// Sessions to end: all of a user, `only` one, or all `except` one.
@@ -140,9 +157,11 @@ impl Change {
             save: None,
             retire: None,
             finish_flow: None,
+            claim: None,
             touch: None,
             create: Vec::new(),
             identities: Vec::new(),
+            disown: Vec::new(),
             mail: Vec::new(),
             flows: Vec::new(),
             clear: None,
@@ -201,6 +220,9 @@ const APPLY: &str = include_str!("apply.sql");
 const COUNT_ATTEMPT: &str =
     "update auth.one_time_tokens set attempts = attempts + 1 where id = any($1) and attempts < 1000000";
 
+const COUNT_ATTEMPTS_AT: &str = "update auth.one_time_tokens set attempts = attempts + 1 where relates_to = $1 \
+     and token_type::text = $2 and attempts < 1000000";
+
 fn json(change: &Change) -> Result<String, Error> {
     serde_json::to_string(change).map_err(Error::internal)
 }
@@ -232,6 +254,17 @@ pub(crate) async fn apply_and_read(
 pub(crate) async fn count_attempt(db: &ServiceClient, ids: &[Uuid]) -> Result<(), Error> {
     let statement = db.prepare_cached(COUNT_ATTEMPT).await?;
     db.execute(&statement, &[&ids]).await?;
+    Ok(())
+}
+
+/// Count a wrong code against every token of `token_type` that was sent to `address`, whoever it belongs to.
+pub(crate) async fn count_attempts_at(
+    db: &ServiceClient,
+    address: &str,
+    token_type: &str,
+) -> Result<(), Error> {
+    let statement = db.prepare_cached(COUNT_ATTEMPTS_AT).await?;
+    db.execute(&statement, &[&address, &token_type]).await?;
     Ok(())
 }
 

@@ -16,7 +16,8 @@ macro_rules! account {
             "select jsonb_build_object('user', to_jsonb(u), 'version', u.xmin::text, 'identities', ",
             "(select coalesce(jsonb_agg(to_jsonb(i) order by i.created_at, i.id), '[]') ",
             "from auth.identities i where i.user_id = u.id), 'factors', ",
-            "(select coalesce(jsonb_agg(to_jsonb(f) - 'secret' order by f.created_at, f.id), '[]') ",
+            "(select coalesce(jsonb_agg(to_jsonb(f) - '{secret,web_authn_credential,last_webauthn_challenge_data}'::text[] ",
+            "order by f.created_at, f.id), '[]') ",
             "from auth.mfa_factors f where f.user_id = u.id)",
             $more,
             ") ",
@@ -29,6 +30,10 @@ const BY_ID: &str = account!("", "from auth.users u where u.id = $1");
 const BY_EMAIL: &str = account!(
     "",
     "from auth.users u where u.email = $1 and not u.is_sso_user and u.deleted_at is null limit 1"
+);
+const BY_PHONE: &str = account!(
+    "",
+    "from auth.users u where u.phone = $1 and not u.is_sso_user and u.deleted_at is null limit 1"
 );
 const SIGNED_IN: &str = account!(
     ", 'session', (select to_jsonb(s) || jsonb_build_object('amr', (select coalesce(jsonb_agg(\
@@ -56,8 +61,19 @@ const MAILED_BY_ADDRESS: &str = account!(
      where t.user_id = u.id and t.relates_to = $1)",
     "from auth.users u where not u.is_sso_user and (u.email = $1 or (u.email_change = $1 and exists \
      (select from auth.one_time_tokens o where o.user_id = u.id and o.relates_to = $1))) \
-     order by (u.email = $1) desc limit 1"
+     order by exists (select from auth.one_time_tokens o where o.user_id = u.id and o.token_hash = any($2)) desc, \
+     (u.email = $1) desc limit 1"
 );
+// Several users may be changing to one number: the one whose code it is comes first.
+const SENT_TO_PHONE: &str = account!(
+    ", 'tokens', (select coalesce(jsonb_agg(to_jsonb(t)), '[]') from auth.one_time_tokens t \
+     where t.user_id = u.id and t.relates_to = $1)",
+    "from auth.one_time_tokens o join auth.users u on u.id = o.user_id \
+     where o.relates_to = $1 and o.token_type::text = $3 and not u.is_sso_user \
+     and (u.phone = $1 or u.phone_change = $1) order by (o.token_hash = any($2)) desc limit 1"
+);
+const OWN_TOKEN: &str = "select to_jsonb(t) from auth.one_time_tokens t where t.user_id = $1 \
+     and t.token_type::text = $2";
 const PAGE: &str = account!(
     "",
     "from auth.users u where $3 = '' or u.email ilike $3 or u.raw_user_meta_data ->> 'full_name' ilike $3 \
@@ -83,6 +99,12 @@ pub(super) const ACCOUNT_BY_ID: &str = BY_ID;
 pub(crate) async fn by_email(db: &ServiceClient, email: &str) -> Result<Option<Account>, Error> {
     let statement = db.prepare_cached(BY_EMAIL).await?;
     db.query_opt(&statement, &[&email]).await?.as_ref().map(decode).transpose()
+}
+
+/// The account with the phone number `phone`: digits only.
+pub(crate) async fn by_phone(db: &ServiceClient, phone: &str) -> Result<Option<Account>, Error> {
+    let statement = db.prepare_cached(BY_PHONE).await?;
+    db.query_opt(&statement, &[&phone]).await?.as_ref().map(decode).transpose()
 }
 
 /// The account with `id`, and its session `session_id` if there is one.
@@ -138,10 +160,36 @@ pub(crate) async fn mailed_by_link(db: &ServiceClient, token_hash: &str) -> Resu
     db.query_opt(&statement, &[&token_hash]).await?.as_ref().map(decode).transpose()
 }
 
-/// The account that got codes at `address`, with those codes.
-pub(crate) async fn mailed_by_address(db: &ServiceClient, address: &str) -> Result<Option<Mailed>, Error> {
+/// The account that got codes at `address`, with those codes; rather one that has a code stored as one of `wanted`.
+pub(crate) async fn mailed_by_address(
+    db: &ServiceClient,
+    address: &str,
+    wanted: &[String],
+) -> Result<Option<Mailed>, Error> {
     let statement = db.prepare_cached(MAILED_BY_ADDRESS).await?;
-    db.query_opt(&statement, &[&address]).await?.as_ref().map(decode).transpose()
+    db.query_opt(&statement, &[&address, &wanted]).await?.as_ref().map(decode).transpose()
+}
+
+/// The account that got a code of `token_type` at the number `phone`; rather one whose code is stored as one of
+/// `wanted`.
+pub(crate) async fn sent_to_phone(
+    db: &ServiceClient,
+    phone: &str,
+    token_type: &str,
+    wanted: &[String],
+) -> Result<Option<Mailed>, Error> {
+    let statement = db.prepare_cached(SENT_TO_PHONE).await?;
+    db.query_opt(&statement, &[&phone, &wanted, &token_type]).await?.as_ref().map(decode).transpose()
+}
+
+/// The token of `token_type` that was sent to a user.
+pub(crate) async fn own_token(
+    db: &ServiceClient,
+    user_id: Uuid,
+    token_type: &str,
+) -> Result<Option<MailedToken>, Error> {
+    let statement = db.prepare_cached(OWN_TOKEN).await?;
+    db.query_opt(&statement, &[&user_id, &token_type]).await?.as_ref().map(decode).transpose()
 }
 
 /// `limit` accounts from `offset` on, newest first, and how many there are; `filter` is a `like` pattern or empty.

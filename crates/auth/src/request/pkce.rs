@@ -21,6 +21,14 @@ pub(crate) struct Challenge {
 }
 
 impl Fields {
+    /// From two texts of a query.
+    pub(crate) fn new(challenge: Option<&str>, method: Option<&str>) -> Self {
+        Self {
+            code_challenge: challenge.map(str::to_owned),
+            code_challenge_method: method.map(str::to_owned),
+        }
+    }
+
     /// Both fields or none.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
+use common::SmsProvider;
 use http::header;
 use serde_json::{Map, Value, json};
 
@@ -52,7 +53,12 @@ pub(super) async fn settings(ctx: Context) -> Json<Value> {
     let external: Map<String, Value> = PROVIDERS
         .iter()
         .map(|name| {
-            let on = *name == "email" || (*name == "anonymous_users" && settings.anonymous_users);
+            let on = match *name {
+                "email" => true,
+                "phone" => settings.phone_enabled,
+                "anonymous_users" => settings.anonymous_users,
+                _ => false,
+            };
             ((*name).to_owned(), on.into())
         })
         .collect();
@@ -60,10 +66,14 @@ pub(super) async fn settings(ctx: Context) -> Json<Value> {
         "external": external,
         "disable_signup": settings.disable_signup,
         "mailer_autoconfirm": settings.mailer_autoconfirm,
-        "phone_autoconfirm": false,
-        "sms_provider": "",
+        "phone_autoconfirm": settings.sms_autoconfirm,
+        "sms_provider": match &settings.sms_provider {
+            Some(SmsProvider::Twilio { .. }) => "twilio",
+            Some(SmsProvider::Webhook { .. }) => "webhook",
+            None => "",
+        },
         "saml_enabled": false,
-        "passkeys_enabled": false,
+        "passkeys_enabled": settings.passkeys,
     }))
 }
 

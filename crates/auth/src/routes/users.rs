@@ -8,9 +8,12 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::flow::identities;
+use crate::flow::phone::receipt;
+use crate::flow::reauthenticate as proving_again;
 use crate::flow::{logout as ending, otp as code, recover as recovery, resend as repeat, signup as joining};
 use crate::flow::{token as grant, user as own, verify as proving};
-use crate::request::{Body, Context, Query};
+use crate::request::{Body, Context, Query, UserPath};
 use crate::user::UserView;
 use crate::{Auth, Error};
 
@@ -51,8 +54,7 @@ pub(super) async fn otp(
     ctx: Context,
     Body(fields): Body<code::Fields>,
 ) -> Result<Json<Value>, Error> {
-    code::run(&auth, &ctx, fields).await?;
-    Ok(Json(json!({})))
+    code::run(&auth, &ctx, fields).await.map(|it| Json(receipt(it)))
 }
 
 /// `POST /magiclink`.
@@ -115,6 +117,21 @@ pub(super) async fn update(
 ) -> Result<Response, Error> {
     let account = own::update(&auth, &ctx, fields).await?;
     Ok(Json(UserView::from(&account)).into_response())
+}
+
+/// `GET /reauthenticate`.
+pub(super) async fn reauthenticate(State(auth): State<Auth>, ctx: Context) -> Result<Json<Value>, Error> {
+    proving_again::run(&auth, &ctx).await.map(|it| Json(receipt(it)))
+}
+
+/// `DELETE /user/identities/{id}`.
+pub(super) async fn unlink(
+    State(auth): State<Auth>,
+    ctx: Context,
+    UserPath(id): UserPath,
+) -> Result<Json<Value>, Error> {
+    identities::unlink(&auth, &ctx, &id).await?;
+    Ok(Json(json!({})))
 }
 
 #[derive(Deserialize)]

@@ -7,13 +7,16 @@
     reason = "a failed expectation fails the test"
 )]
 
+mod account;
 mod admin;
 mod database;
 mod errors;
 mod mails;
 mod password;
+mod phone;
 mod refresh;
 mod signup;
+mod sms;
 mod smtp;
 mod support;
 mod user;

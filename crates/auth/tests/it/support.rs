@@ -220,6 +220,17 @@ pub(crate) fn code_of(mail: &CapturedMail) -> String {
     after.chars().take(6).collect()
 }
 
+/// The code of a captured SMS.
+pub(crate) fn sms_of(sms: &CapturedMail) -> String {
+    sms.subject.chars().filter(char::is_ascii_digit).collect()
+}
+
+/// A code that is not `code`.
+pub(crate) fn other_code(code: &str) -> String {
+    let first = if code.starts_with('1') { "2" } else { "1" };
+    format!("{first}{}", &code[1..])
+}
+
 pub(crate) fn token_of(mail: &CapturedMail) -> String {
     let link = url::Url::parse(mail.link.as_ref().unwrap()).unwrap();
     link.query_pairs().find(|(name, _)| name == "token").unwrap().1.into_owned()

@@ -42,22 +42,6 @@ fn a_new_password_ends_the_other_sessions() {
 }
 
 #[test]
-fn an_address_changes_at_once_where_confirmations_are_off() {
-    testkit::run(async {
-        let api = Api::new("newaddress", AuthSettings::default()).await;
-        api.sign_up("taken@example.com").await;
-        let session = api.sign_up("ada@example.com").await;
-        let put = |body: Value| api.call(Method::PUT, "/user", Some(&session.access), body);
-        assert_eq!(put(json!({"email": "taken@example.com"})).await.refusal(), (422, "email_exists"));
-        let answer = put(json!({"email": "ada@new.com"})).await;
-        assert_eq!(answer.body["email"], "ada@new.com");
-        assert_eq!(answer.body["identities"][0]["email"], "ada@new.com");
-        assert_eq!(api.sign_in("ada@new.com", PASSWORD).await.status, 200);
-        assert_eq!(api.sign_in("ada@example.com", PASSWORD).await.status, 400);
-    });
-}
-
-#[test]
 fn a_sign_out_counts_at_once_in_every_scope() {
     testkit::run(async {
         let api = Api::new("logout", AuthSettings::default()).await;

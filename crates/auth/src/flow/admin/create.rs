@@ -5,8 +5,8 @@ use uuid::Uuid;
 use super::{UserFields, banned_until};
 use crate::flow::audit;
 use crate::queries::{self, Applied, Change};
-use crate::request::{Context, email, text};
-use crate::user::{Account, Identity, Object, User};
+use crate::request::{Context, email, phone, text};
+use crate::user::{Account, Identity, Object, PHONE, User, check_metadata};
 use crate::{Auth, Error, password};
 
 /// A new user, without mail.
@@ -16,6 +16,9 @@ pub(crate) async fn run(auth: &Auth, ctx: &Context, fields: UserFields) -> Resul
     let mut change = Change::new(ctx.now);
     if !user.address().is_empty() {
         change.identities.push(Identity::email(&user, user.is_confirmed(), &Object::new()));
+    }
+    if user.phone.is_some() {
+        change.identities.push(Identity::phone(&user, user.phone_confirmed_at.is_some(), &Object::new()));
     }
     change.audit(audit(ctx, "user_signedup", &user));
     let (user_id, by_phone) = (user.id, user.address().is_empty());
@@ -42,13 +45,15 @@ pub(super) async fn hash(auth: &Auth, fields: &UserFields) -> Result<Option<Stri
 
 fn new_user(ctx: &Context, fields: &UserFields) -> Result<User, Error> {
     let address = text(fields.email.clone()).map(|it| email::parse(&it)).transpose()?;
-    let phone = text(fields.phone.clone()).map(|it| phone_number(&it)).transpose()?;
-    if address.is_none() && phone.is_none() {
+    let number = text(fields.phone.clone()).map(|it| phone::parse(&it)).transpose()?;
+    if address.is_none() && number.is_none() {
         return Err(Error::invalid("Cannot create a user without either an email or phone"));
     }
     if let Some(plain) = text(fields.password.clone()) {
         password::check_strength(&plain, &ctx.project.auth)?;
     }
+    check_metadata(fields.user_metadata.as_ref())?;
+    check_metadata(fields.app_metadata.as_ref())?;
     let mut user = User::new(address, fields.user_metadata.clone().unwrap_or_default(), ctx.now);
     user.is_anonymous = false;
     if let Some(id) = text(fields.id.clone()) {
@@ -57,10 +62,10 @@ fn new_user(ctx: &Context, fields: &UserFields) -> Result<User, Error> {
             return Err(Error::invalid("ID cannot be a nil uuid"));
         }
     }
-    if phone.is_some() {
-        user.add_provider("phone");
+    if number.is_some() {
+        user.add_provider(PHONE);
     }
-    user.phone = phone;
+    user.phone = number;
     if fields.email_confirm == Some(true) && !user.address().is_empty() {
         user.confirm(ctx.now);
     }
@@ -74,13 +79,4 @@ fn new_user(ctx: &Context, fields: &UserFields) -> Result<User, Error> {
         user.banned_until = banned_until(&duration, ctx.now)?;
     }
     Ok(user)
-}
-
-/// A phone number (E.164) as it is stored: digits only.
-pub(super) fn phone_number(text: &str) -> Result<String, Error> {
-    let digits: String = text.trim_start_matches('+').chars().filter(|it| *it != ' ').collect();
-    let legal = (2..=15).contains(&digits.len())
-        && digits.bytes().all(|it| it.is_ascii_digit())
-        && !digits.starts_with('0');
-    if legal { Ok(digits) } else { Err(Error::invalid("Invalid phone number format (E.164 required)")) }
 }

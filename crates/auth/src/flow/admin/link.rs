@@ -9,7 +9,7 @@ use crate::flow::letter::{
 use crate::flow::{ATTEMPTS, audit};
 use crate::queries::{self, Applied, Change, Save};
 use crate::request::{Context, email, text};
-use crate::user::{Account, Identity, Object, User, UserView, merge};
+use crate::user::{Account, Identity, Object, User, UserView, check_metadata, merge};
 use crate::{Auth, Error, password};
 
 /// The body of a link.
@@ -92,6 +92,7 @@ pub(crate) async fn run(auth: &Auth, ctx: &Context, fields: Fields) -> Result<Va
 
 /// Invite somebody by mail.
 pub(crate) async fn invite(auth: &Auth, ctx: &Context, fields: InviteFields) -> Result<Account, Error> {
+    check_metadata(fields.data.as_ref())?;
     let wanted = Wanted {
         kind: Kind::Invite,
         email: email::parse(&fields.email.unwrap_or_default())?,
@@ -120,6 +121,9 @@ fn check(ctx: &Context, fields: Fields) -> Result<Wanted, Error> {
             return Err(Error::Invalid(format!("Invalid email action link type requested: {other}").into()));
         }
     };
+    if kind == Kind::ChangeCurrent && !ctx.project.auth.mailer_secure_email_change {
+        return Err(Error::invalid("Enable secure email change to generate link for current email"));
+    }
     let new_email = match kind {
         Kind::ChangeCurrent | Kind::ChangeNew => Some(email::parse(&fields.new_email.unwrap_or_default())?),
         Kind::Signup | Kind::Invite | Kind::MagicLink | Kind::Recovery => None,
@@ -130,6 +134,7 @@ fn check(ctx: &Context, fields: Fields) -> Result<Wanted, Error> {
     }
     let redirect_to = ctx.redirect_or(fields.redirect_to.as_deref());
     let data = fields.data.unwrap_or_default();
+    check_metadata(Some(&data))?;
     Ok(Wanted { kind, email, new_email, password, hash: None, data, redirect_to })
 }
 

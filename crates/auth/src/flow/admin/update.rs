@@ -1,11 +1,11 @@
 //! `PUT /admin/users/{id}`.
 
-use super::create::{hash, phone_number};
+use super::create::hash;
 use super::{UserFields, banned_until, user_id};
 use crate::flow::{ATTEMPTS, audit};
 use crate::queries::{self, Applied, Change, EndSessions, Save};
-use crate::request::{Context, email, text};
-use crate::user::{Account, EMAIL, Identity, Object, User, merge};
+use crate::request::{Context, email, phone, text};
+use crate::user::{Account, EMAIL, Identity, Object, PHONE, User, check_metadata, merge};
 use crate::{Auth, Error, password};
 
 /// Change a user, without mail.
@@ -35,7 +35,7 @@ fn decide(
     fields: &UserFields,
     hash: Option<String>,
 ) -> Result<Change, Error> {
-    let identity = account.email_identity().cloned();
+    let (identity, by_phone) = (account.email_identity().cloned(), account.phone_identity().cloned());
     let Account { user: mut row, version, .. } = account;
     let mut change = Change::new(ctx.now);
     if let Some(address) = text(fields.email.clone()) {
@@ -50,12 +50,14 @@ fn decide(
         row.is_anonymous = false;
         change.identities.push(email_identity(ctx, &row, identity));
     }
-    if let Some(phone) = text(fields.phone.clone()) {
-        row.phone = Some(phone_number(&phone)?);
-        row.add_provider("phone");
-    }
     if fields.phone_confirm == Some(true) {
         row.phone_confirmed_at = Some(ctx.now);
+    }
+    if let Some(number) = text(fields.phone.clone()) {
+        row.phone = Some(phone::parse(&number)?);
+        row.add_provider(PHONE);
+        row.is_anonymous = false;
+        change.identities.push(phone_identity(ctx, &row, by_phone));
     }
     if let Some(hash) = hash {
         row.encrypted_password = Some(hash);
@@ -65,6 +67,12 @@ fn decide(
     row.aud = text(fields.aud.clone()).or(row.aud);
     merge(&mut row.raw_user_meta_data, fields.user_metadata.clone().unwrap_or_default());
     merge(&mut row.raw_app_meta_data, fields.app_metadata.clone().unwrap_or_default());
+    if fields.user_metadata.is_some() {
+        check_metadata(row.raw_user_meta_data.as_ref())?;
+    }
+    if fields.app_metadata.is_some() {
+        check_metadata(row.raw_app_meta_data.as_ref())?;
+    }
     if let Some(duration) = text(fields.ban_duration.clone()) {
         row.banned_until = banned_until(&duration, ctx.now)?;
     }
@@ -75,10 +83,21 @@ fn decide(
 
 fn email_identity(ctx: &Context, row: &User, identity: Option<Identity>) -> Identity {
     let Some(mut identity) = identity else {
-        return Identity::email(row, row.is_confirmed(), &Object::new());
+        return Identity::email(row, row.is_confirmed(), &Object::new()).made(ctx.now);
     };
     identity.identity_data.insert("email".into(), row.address().into());
     identity.identity_data.insert("email_verified".into(), row.is_confirmed().into());
+    identity.updated_at = Some(ctx.now);
+    identity
+}
+
+fn phone_identity(ctx: &Context, row: &User, identity: Option<Identity>) -> Identity {
+    let verified = row.phone_confirmed_at.is_some();
+    let Some(mut identity) = identity else {
+        return Identity::phone(row, verified, &Object::new()).made(ctx.now);
+    };
+    identity.identity_data.insert("phone".into(), row.phone.clone().into());
+    identity.identity_data.insert("phone_verified".into(), verified.into());
     identity.updated_at = Some(ctx.now);
     identity
 }

@@ -2,10 +2,11 @@
 
 use serde::Deserialize;
 
+use crate::error::PhoneError;
 use crate::flow::{audit, sign_in};
 use crate::password::Verdict;
 use crate::queries::{self, Change, Touch};
-use crate::request::{Context, text};
+use crate::request::{Context, phone, text};
 use crate::session::Tokens;
 use crate::{Auth, Error};
 
@@ -17,13 +18,24 @@ pub(crate) struct Fields {
     password: Option<String>,
 }
 
-/// Sign in by e-mail and password.
+/// Who signs in.
+enum By {
+    /// In lower case.
+    Email(String),
+    /// Digits only.
+    Phone(String),
+}
+
+/// Sign in by e-mail or phone, and password.
 pub(crate) async fn run(auth: &Auth, ctx: &Context, fields: Fields) -> Result<Tokens, Error> {
-    let email = address(text(fields.email), text(fields.phone))?;
+    let by = address(ctx, text(fields.email), text(fields.phone))?;
     let password = fields.password.unwrap_or_default();
     let found = {
         let db = auth.database(&ctx.project).await?;
-        queries::by_email(&db, &email).await?
+        match &by {
+            By::Email(email) => queries::by_email(&db, email).await?,
+            By::Phone(phone) => queries::by_phone(&db, phone).await?,
+        }
     };
     let stored = found.as_ref().and_then(|it| it.user.encrypted_password.as_deref());
     let verdict = auth.passwords().compare(&password, stored).await?;
@@ -35,8 +47,12 @@ pub(crate) async fn run(auth: &Auth, ctx: &Context, fields: Fields) -> Result<To
     if account.user.is_banned(ctx.now) {
         return Err(Error::BannedSignIn);
     }
-    if !account.user.is_confirmed() {
-        return Err(Error::EmailNotConfirmed);
+    match by {
+        By::Email(_) if !account.user.is_confirmed() => return Err(Error::EmailNotConfirmed),
+        By::Phone(_) if account.user.phone_confirmed_at.is_none() => {
+            return Err(PhoneError::NotConfirmed.into());
+        }
+        By::Email(_) | By::Phone(_) => {}
     }
     let encrypted_password = match verdict {
         Verdict::Outdated => Some(auth.passwords().hash(&password).await?),
@@ -51,13 +67,14 @@ pub(crate) async fn run(auth: &Auth, ctx: &Context, fields: Fields) -> Result<To
     sign_in(ctx, &db, change, user_id, "password").await?.ok_or(Error::InvalidCredentials)
 }
 
-fn address(email: Option<String>, phone: Option<String>) -> Result<String, Error> {
+fn address(ctx: &Context, email: Option<String>, phone: Option<String>) -> Result<By, Error> {
     match (email, phone) {
         (Some(_), Some(_)) => {
             Err(Error::invalid("Only an email address or phone number should be provided on login."))
         }
-        (Some(email), None) => Ok(email.to_lowercase()),
-        (None, Some(_)) => Err(Error::PhoneLoginsDisabled),
+        (Some(email), None) => Ok(By::Email(email.to_lowercase())),
+        (None, Some(_)) if !ctx.project.auth.phone_enabled => Err(PhoneError::LoginsDisabled.into()),
+        (None, Some(number)) => Ok(By::Phone(phone::bare(&number))),
         (None, None) => Err(Error::invalid("missing email or phone")),
     }
 }
