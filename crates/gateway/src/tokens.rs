@@ -90,7 +90,10 @@ impl Tokens {
     }
 
     fn key_of(&self, project: &Project, token: &str, purpose: Purpose) -> Key {
-        let presented = (project.reference.as_str(), project.version, purpose == Purpose::Key, token);
+        // The project's database may change its rules, at the same version.
+        let rules = (project.rest.jwt_aud.as_deref(), project.rest.jwt_role_claim_key.as_str());
+        let rules = (purpose == Purpose::Caller).then_some(rules);
+        let presented = (project.reference.as_str(), project.version, rules, token);
         self.hashers.each_ref().map(|it| it.hash_one(presented))
     }
 }
