@@ -46,6 +46,11 @@ pub(crate) enum Event<'a> {
         /// The error.
         error: &'a crate::Error,
     },
+    /// The rest of an answer that had begun did not come.
+    Cut {
+        /// Why.
+        error: &'a store::Cut,
+    },
     /// An embed was addressed by its relation's name although it has an alias.
     LegacyTarget {
         /// The pairs of name and alias.
@@ -77,6 +82,11 @@ impl Event<'_> {
             Self::Failed { error } => {
                 let source = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
                 tracing::error!(code = %error.code(), %error, source, "request failed");
+            }
+            Self::Cut { error } => {
+                metrics::counter!("data_api_cut_answers_total").increment(1);
+                let source = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+                tracing::warn!(%error, source, "answer cut");
             }
             Self::LegacyTarget { hint } => {
                 metrics::counter!("data_api_legacy_targets_total").increment(1);

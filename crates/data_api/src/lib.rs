@@ -9,6 +9,7 @@
 
 mod catalog;
 mod config;
+mod content;
 mod error;
 mod events;
 mod openapi;

@@ -1,6 +1,5 @@
 //! Outcome + plan → status, headers, body. `response.headers` and `response.status` of the database win.
 
-use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use common::Verbosity;
@@ -12,6 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
 
 use crate::catalog::{Function, Table};
+use crate::content::Content;
 use crate::error::{Error, RequestError};
 use crate::request::prefer::{Count, Preferences, Resolution, Return};
 use crate::request::{Action, MediaType, Parameters, Range, Request, encode};
@@ -21,12 +21,12 @@ use crate::run::Outcome;
 struct Draft {
     status: StatusCode,
     headers: HeaderMap,
-    body: Bytes,
+    body: Content,
 }
 
 impl Draft {
     fn new(status: StatusCode) -> Self {
-        Self { status, headers: HeaderMap::new(), body: Bytes::new() }
+        Self { status, headers: HeaderMap::new(), body: Content::default() }
     }
 
     /// Set a header; a value that cannot be one is left out.
@@ -38,7 +38,7 @@ impl Draft {
     }
 
     /// A body with its type and, when profiles are in use, its schema.
-    fn body(&mut self, request: &Request<'_>, media: &MediaType, body: Bytes) -> &mut Self {
+    fn body(&mut self, request: &Request<'_>, media: &MediaType, body: Content) -> &mut Self {
         self.header(CONTENT_TYPE, media.content_type());
         if request.names_schema {
             self.header(HeaderName::from_static("content-profile"), request.schema.to_owned());
@@ -72,7 +72,7 @@ impl Draft {
     }
 
     fn send(self) -> Response {
-        let mut response = Response::new(Body::from(self.body));
+        let mut response = Response::new(self.body.into_body());
         *response.status_mut() = self.status;
         *response.headers_mut() = self.headers;
         response
@@ -128,9 +128,9 @@ fn page(range: Range, outcome: &Outcome) -> (StatusCode, String) {
 }
 
 /// The body of a page, which is an error when it begins behind the last row.
-fn page_body(range: Range, status: StatusCode, outcome: &Outcome, verbosity: Verbosity) -> Bytes {
+fn page_body(range: Range, status: StatusCode, outcome: &mut Outcome, verbosity: Verbosity) -> Content {
     if status != StatusCode::RANGE_NOT_SATISFIABLE {
-        return outcome.body.clone();
+        return std::mem::take(&mut outcome.body);
     }
     let total = outcome.total.unwrap_or_default();
     Error::from(RequestError::OutOfBounds { offset: range.offset, total }).body(verbosity).into()
@@ -144,7 +144,7 @@ pub(crate) fn read(
     request: &Request<'_>,
     (name, parameters): (&str, &Parameters<'_>),
     media: &MediaType,
-    outcome: &Outcome,
+    outcome: &mut Outcome,
     verbosity: Verbosity,
 ) -> Result<Response, RequestError> {
     let (status, content_range) = page(request.range, outcome);
@@ -173,7 +173,7 @@ pub(crate) fn write(
     request: &Request<'_>,
     table: &Table,
     media: &MediaType,
-    outcome: &Outcome,
+    outcome: &mut Outcome,
 ) -> Result<Response, RequestError> {
     let preferences = &request.preferences;
     let shows_rows = preferences.representation == Some(Return::Representation);
@@ -205,7 +205,7 @@ pub(crate) fn write(
         }
     }
     if shows_rows {
-        draft.body(request, media, outcome.body.clone());
+        draft.body(request, media, std::mem::take(&mut outcome.body));
     }
     draft.preferences(&applied_to_write(request, table));
     draft.finish(outcome)
@@ -251,7 +251,7 @@ pub(crate) fn call(
     request: &Request<'_>,
     function: &Function,
     media: &MediaType,
-    outcome: &Outcome,
+    outcome: &mut Outcome,
     verbosity: Verbosity,
 ) -> Result<Response, RequestError> {
     let (status, content_range) = page(request.range, outcome);
@@ -270,9 +270,9 @@ pub(crate) fn call(
 }
 
 /// How PostgreSQL would run the request.
-pub(crate) fn plan(request: &Request<'_>, media: &MediaType, outcome: &Outcome) -> Response {
+pub(crate) fn plan(request: &Request<'_>, media: &MediaType, outcome: &mut Outcome) -> Response {
     let mut draft = Draft::new(StatusCode::OK);
-    draft.body(request, media, outcome.body.clone());
+    draft.body(request, media, std::mem::take(&mut outcome.body));
     draft.headers.insert(VARY, HeaderValue::from_static("Accept, Prefer, Range"));
     draft.send()
 }
@@ -304,7 +304,7 @@ pub(crate) fn error(error: &Error, verbosity: Verbosity) -> Response {
         .header(CONTENT_LENGTH, body.len().to_string())
         .header(HeaderName::from_static("proxy-status"), format!("PostgREST; error={}", error.code()));
     draft.headers.extend(error.headers());
-    draft.body = body;
+    draft.body = body.into();
     draft.send()
 }
 

@@ -2,17 +2,22 @@
 
 mod session;
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use common::RestSettings;
 use serde_json::Value;
-use store::{Answer, Database, End, Session, Statement};
+use store::{Answer, Database, Delivery, End, Session, Statement};
 
+use crate::content::Content;
 use crate::error::{Error, RequestError};
 use crate::plan::Shaped;
 use crate::request::prefer::{Preferences, Tx};
 use crate::request::{Action, MediaType, Request};
 use crate::sql::column;
 
+pub(crate) use crate::content::Form;
 pub(crate) use session::{Head, session};
 
 /// What a statement gave.
@@ -23,7 +28,7 @@ pub(crate) struct Outcome {
     /// Rows in the page, or rows affected.
     pub(crate) count: i64,
     /// The body.
-    pub(crate) body: Bytes,
+    pub(crate) body: Content,
     /// The setting `response.headers`.
     pub(crate) headers: Option<String>,
     /// The setting `response.status`.
@@ -32,19 +37,6 @@ pub(crate) struct Outcome {
     pub(crate) inserted: Option<i64>,
     /// Of an insert of one row: values of the primary key.
     pub(crate) location: Option<Vec<Option<String>>>,
-}
-
-/// What the body of an answer is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Form {
-    /// The body itself.
-    Text,
-    /// Bytes in hexadecimal.
-    Binary,
-    /// `jsonb` of a handler: its version goes before it.
-    Jsonb,
-    /// The lines of `explain`.
-    Plan,
 }
 
 impl Form {
@@ -60,19 +52,18 @@ impl Form {
 }
 
 impl Outcome {
-    fn read(answer: &Answer, form: Form) -> Self {
+    fn read(answer: Answer, form: Form, database: &Arc<Database>) -> Self {
         if form == Form::Plan {
-            return Self { body: plan_text(answer), count: 1, ..Self::default() };
+            return Self { body: plan_text(&answer).into(), count: 1, ..Self::default() };
         }
         let Some(row) = answer.rows.first() else { return Self::default() };
         let number = |idx: usize| row.text(idx).and_then(|it| it.parse().ok());
         Self {
             total: number(column::TOTAL),
             count: number(column::COUNT).unwrap_or_default(),
-            body: match row.bytes(column::BODY) {
-                Some(body) if form == Form::Binary => bytes_of(body),
-                Some(body) if form == Form::Jsonb => [JSONB_VERSION, body].concat().into(),
-                body => body.cloned().unwrap_or_default(),
+            body: match answer.tail {
+                None => Content::of(row.bytes(column::BODY), form),
+                Some(tail) => Content::pieces(tail, form, database),
             },
             headers: row.text(column::HEADERS).map(str::to_owned),
             status: row.text(column::STATUS).map(str::to_owned),
@@ -80,17 +71,6 @@ impl Outcome {
             location: row.text(column::LOCATION).and_then(|it| serde_json::from_str(it).ok()),
         }
     }
-}
-
-/// What `jsonb_send` begins with.
-const JSONB_VERSION: &[u8] = &[1];
-
-/// The bytes behind PostgreSQL's `\x…`.
-fn bytes_of(text: &[u8]) -> Bytes {
-    let digit =
-        |it: &u8| char::from(*it).to_digit(16).and_then(|it| u8::try_from(it).ok()).unwrap_or_default();
-    let digits = text.strip_prefix(b"\\x").unwrap_or_default();
-    digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |byte, it| byte << 4 | digit(it))).collect()
 }
 
 /// The lines of `explain`.
@@ -107,7 +87,7 @@ fn plan_text(answer: &Answer) -> Bytes {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Runner<'a> {
     /// The project's database.
-    pub(crate) database: &'a Database,
+    pub(crate) database: &'a Arc<Database>,
     /// What is set in the transaction.
     pub(crate) session: &'a Session,
     /// Whether the caller is more than anonymous.
@@ -125,8 +105,9 @@ impl Runner<'_> {
         form: Form,
         check: Check,
     ) -> Result<Outcome, Error> {
-        let answer = self.database.read(self.session, statement).await.map_err(|it| self.error(it))?;
-        let outcome = Outcome::read(&answer, form);
+        let session = self.session(form);
+        let answer = self.database.read(&session, statement).await.map_err(|it| self.error(it))?;
+        let outcome = Outcome::read(answer, form, self.database);
         check.violation(outcome.count).map_or(Ok(outcome), |error| Err(error.into()))
     }
 
@@ -149,8 +130,9 @@ impl Runner<'_> {
                 check.violation(count).is_none()
             })),
         };
-        let answer = self.database.write(self.session, statement, end).await.map_err(|it| self.error(it))?;
-        let outcome = Outcome::read(&answer, form);
+        let session = self.session(form);
+        let answer = self.database.write(&session, statement, end).await.map_err(|it| self.error(it))?;
+        let outcome = Outcome::read(answer, form, self.database);
         check.violation(outcome.count).map_or(Ok(outcome), |error| Err(error.into()))
     }
 
@@ -159,10 +141,19 @@ impl Runner<'_> {
     /// # Errors
     /// As [`Runner::read`].
     pub(crate) async fn planned_rows(&self, statement: &Statement) -> Result<Option<i64>, Error> {
-        let answer = self.database.read(self.session, statement).await.map_err(|it| self.error(it))?;
+        let session = self.session(Form::Plan);
+        let answer = self.database.read(&session, statement).await.map_err(|it| self.error(it))?;
         let text = answer.rows.first().and_then(|it| it.text(0)).unwrap_or_default();
         let plan: Value = serde_json::from_str(text).unwrap_or_default();
         Ok(plan.pointer("/0/Plan/Plan Rows").and_then(Value::as_i64))
+    }
+
+    /// The session; plans come line by line, and whole.
+    fn session(&self, form: Form) -> Cow<'_, Session> {
+        match form {
+            Form::Plan => Cow::Owned(Session { delivery: Delivery::Whole, ..self.session.clone() }),
+            Form::Text | Form::Binary | Form::Jsonb => Cow::Borrowed(self.session),
+        }
     }
 
     fn error(&self, error: store::Error) -> Error {

@@ -24,16 +24,16 @@ pub(crate) mod column {
     pub(crate) const TOTAL: usize = 0;
     /// Rows in the page, or rows affected.
     pub(crate) const COUNT: usize = 1;
-    /// The body.
-    pub(crate) const BODY: usize = 2;
     /// The setting `response.headers`.
-    pub(crate) const HEADERS: usize = 3;
+    pub(crate) const HEADERS: usize = 2;
     /// The setting `response.status`.
-    pub(crate) const STATUS: usize = 4;
+    pub(crate) const STATUS: usize = 3;
     /// Of an upsert: rows that were new.
-    pub(crate) const INSERTED: usize = 5;
+    pub(crate) const INSERTED: usize = 4;
     /// Of an insert of one row: values of the primary key as a JSON array.
-    pub(crate) const LOCATION: usize = 6;
+    pub(crate) const LOCATION: usize = 5;
+    /// The body: the last one, so that all else is known before it comes.
+    pub(crate) const BODY: usize = 6;
 }
 
 /// The name of the rows that a mutation or function gave.

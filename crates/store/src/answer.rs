@@ -2,13 +2,19 @@
 
 use bytes::Bytes;
 
+use crate::Tail;
+
 /// The rows of a statement and its command tag.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Answer {
     /// The rows, in the order they came.
     pub rows: Vec<Row>,
     /// Rows affected or returned, from the command tag.
+    ///
+    /// 0 with a `tail` of a read: the tag comes after it.
     pub affected: u64,
+    /// With [`crate::Delivery::Streamed`]: the last column of the only row, when it is large. The row ends before it.
+    pub tail: Option<Tail>,
 }
 
 /// One row; columns in PostgreSQL's text format.

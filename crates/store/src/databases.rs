@@ -12,7 +12,7 @@ use moka::policy::EvictionPolicy;
 use secrecy::ExposeSecret as _;
 use tokio::time::Instant;
 
-use crate::{Database, Server};
+use crate::{Database, Server, Spool};
 
 /// Bounds of the pools; every field is a setting with this default.
 #[derive(Debug, Clone)]
@@ -29,6 +29,8 @@ pub struct PoolSettings {
     pub max_projects: u64,
     /// A project without requests for this long closes its connections.
     pub idle_timeout: Duration,
+    /// For large answers that their clients take slowly; all projects share it. Default 4 GiB under `/tmp`.
+    pub spool: Spool,
 }
 
 impl Default for PoolSettings {
@@ -40,6 +42,7 @@ impl Default for PoolSettings {
             statements_per_connection: 256,
             max_projects: 100,
             idle_timeout: Duration::from_secs(300),
+            spool: Spool::new("/tmp", Spool::MAX_BYTES),
         }
     }
 }

@@ -23,7 +23,9 @@ mod redis;
 mod server;
 mod services;
 mod socket;
+mod spool;
 mod statement;
+mod tail;
 
 pub use answer::{Answer, Row};
 pub use cache::{Cache, CacheSpec, Key, Value};
@@ -35,7 +37,9 @@ pub use listen::{Notification, Notifications};
 pub use migrate::migrate;
 pub use redis::{Messages, Redis, RedisSettings};
 pub use server::{Defaults, Server};
-pub use statement::{End, Isolation, Session, Statement};
+pub use spool::Spool;
+pub use statement::{Delivery, End, Isolation, Session, Statement};
+pub use tail::{Cut, Tail};
 
 /// A pooled `tokio-postgres` connection; dereferences to `tokio_postgres::Client`.
 pub use deadpool_postgres::Object as ServiceClient;

@@ -31,6 +31,18 @@ pub struct Session {
     pub isolation: Option<Isolation>,
     /// A statement without parameters to run after the settings (PostgREST's `db-pre-request`): its text.
     pub before: Option<Arc<str>>,
+    /// How the answer comes.
+    pub delivery: Delivery,
+}
+
+/// How an answer comes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Delivery {
+    /// Whole.
+    #[default]
+    Whole,
+    /// For a statement with one row: when its last column is large, it comes in pieces ([`crate::Answer::tail`]).
+    Streamed,
 }
 
 /// How far a transaction is apart from others.

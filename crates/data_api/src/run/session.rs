@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use common::{Caller, RestSettings};
 use http::{HeaderMap, Method, header::COOKIE};
 use serde_json::{Map, Value};
-use store::Session;
+use store::{Delivery, Session};
 
 use crate::catalog::role;
 use crate::sql::call_of;
@@ -32,7 +32,7 @@ pub(crate) struct Head<'a> {
     pub(crate) function_settings: &'a [String],
 }
 
-/// The session of a request; the role comes first.
+/// The session of a request; the role comes first. A large body, which is the last column, comes in pieces.
 pub(crate) fn session(caller: &Caller, head: Head<'_>) -> Session {
     let mut settings: Vec<(Cow<'static, str>, String)> = Vec::with_capacity(8);
     // As the login, which may make some of them where the role itself may not.
@@ -57,7 +57,8 @@ pub(crate) fn session(caller: &Caller, head: Head<'_>) -> Session {
         settings.push((name.clone().into(), value.clone()));
     }
     let isolation = role::isolation(head.function_settings).or_else(|| role::isolation(head.role_settings));
-    Session { settings, isolation, before: head.settings.db_pre_request.as_deref().map(call_of) }
+    let before = head.settings.db_pre_request.as_deref().map(call_of);
+    Session { settings, isolation, before, delivery: Delivery::Streamed }
 }
 
 /// Quoted names with commas between.

@@ -22,7 +22,7 @@ pub(crate) fn call(
     sql.text("with pgrst_source as (").result(plan, payload).text(") select ");
     sql.total(&plan.shaped.rows, count, max_rows).text(", ");
     sql.text(if function.returns.set { "count(_t.*), " } else { "1, " });
-    sql.body(&plan.shaped, Some(function)).text(", ").response_settings();
+    sql.response_settings().text(", null, null, ").body(&plan.shaped, Some(function));
     sql.text(" from (").level(None, &plan.shaped.rows).text(") _t");
     sql.finish()
 }

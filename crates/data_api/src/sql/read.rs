@@ -13,7 +13,7 @@ pub(crate) fn read(shaped: &Shaped<'_>, count: Option<Count>, max_rows: Option<u
     sql.explain(&shaped.media);
     sql.text("with pgrst_source as (").level(None, &shaped.rows).text(") select ");
     sql.total(&shaped.rows, count, max_rows).text(", count(_t.*), ");
-    sql.body(shaped, None).text(", ").response_settings().text(" from pgrst_source _t");
+    sql.response_settings().text(", null, null, ").body(shaped, None).text(" from pgrst_source _t");
     sql.finish()
 }
 

@@ -15,14 +15,13 @@ pub(crate) fn write(plan: &WritePlan<'_>, with_location: bool) -> store::Stateme
     let mut sql = Sql::new();
     sql.explain(&plan.shaped.media);
     sql.text("with pgrst_source as (").change(plan).text(") select null::bigint, count(_t.*), ");
-    sql.body(&plan.shaped, None).text(", ").response_settings();
-    sql.text(", ").inserted(&plan.change).text(", ");
+    sql.response_settings().text(", ").inserted(&plan.change).text(", ");
     if with_location {
         sql.location(plan.table);
     } else {
         sql.text("null");
     }
-    sql.text(" from ");
+    sql.text(", ").body(&plan.shaped, None).text(" from ");
     if plan.shaped.representation == Representation::None {
         // What is selected is not shown; its columns may not even be returned.
         sql.text("pgrst_source _t");

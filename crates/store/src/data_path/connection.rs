@@ -163,9 +163,9 @@ impl Connection {
                 return Err(Broken::Protocol("PostgreSQL answered what was not asked"));
             };
             if let Frame::Large(row, length) = frame {
+                let sent_at = flight.sent_at;
                 if let Some((job, answer)) = flight.begin_large(row, length, &self.spool) {
-                    self.measures.round_trip(flight.sent_at.elapsed());
-                    job.answer(Ok(answer));
+                    self.answer(sent_at, job, Ok(answer));
                 }
                 continue;
             }
@@ -218,7 +218,7 @@ impl Connection {
             (Phase::Work, Some(job), Some(failure)) => self.failed(flight, job, failure, status),
             (Phase::Ending(answer), Some(job), failure) => {
                 let outcome = failure.map_or(Ok(answer), |it| Err(Error::Statement(it.error)));
-                self.answer(&flight, job, outcome);
+                self.answer(flight.sent_at, job, outcome);
                 true
             }
             // The rollback is done; what remains is to send the job again, if it is one of those.
@@ -237,7 +237,7 @@ impl Connection {
         let answer = flight.answer();
         let mode = std::mem::replace(&mut job.mode, Mode::Read);
         let Mode::Write(End::If(decide)) = mode else {
-            self.answer(&flight, job, Ok(answer));
+            self.answer(flight.sent_at, job, Ok(answer));
             return self.tidy(flight, status);
         };
         let commit = !job.is_abandoned() && decide(&answer);
@@ -263,7 +263,7 @@ impl Connection {
             if failure.error.code == "25006" && !job.mode.is_read() {
                 self.condemned = Some(Broken::ReadOnly);
             }
-            self.answer(&flight, job, Err(Error::Statement(failure.error)));
+            self.answer(flight.sent_at, job, Err(Error::Statement(failure.error)));
         }
         self.tidy(flight, status)
     }
@@ -285,9 +285,9 @@ impl Connection {
         }
     }
 
-    fn answer(&mut self, flight: &Flight, mut job: Job, outcome: Result<crate::Answer, Error>) {
+    fn answer(&mut self, sent_at: Instant, mut job: Job, outcome: Result<crate::Answer, Error>) {
         self.answered.extend(job.pace.take());
-        self.measures.round_trip(flight.sent_at.elapsed());
+        self.measures.round_trip(sent_at.elapsed());
         job.answer(outcome);
     }
 }

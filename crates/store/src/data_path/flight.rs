@@ -1,12 +1,16 @@
 //! A job that was sent: what PostgreSQL has answered so far.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::feed::{self, Feed, PATIENCE};
 use super::frames::{Failure, Frame};
-use super::job::Job;
+use super::job::{Job, Mode};
 use super::statements::Ticket;
+use crate::spool::Spool;
+use crate::tail::Tail;
 use crate::{Answer, Row};
 
 /// What the next `ReadyForQuery` ends.
@@ -37,6 +41,10 @@ pub(super) struct Flight {
     rows: Vec<Row>,
     affected: u64,
     pub(super) failure: Option<Failure>,
+    /// Takes the last column of a large row.
+    pub(super) feed: Option<Feed>,
+    /// The other end of `feed`, until its caller is answered.
+    tail: Option<Tail>,
 }
 
 impl Flight {
@@ -52,7 +60,30 @@ impl Flight {
             rows: Vec::new(),
             affected: 0,
             failure: None,
+            feed: None,
+            tail: None,
         }
+    }
+
+    /// Whether the next row may be large and come in pieces: not when one did already.
+    pub(super) fn streams(&self) -> bool {
+        let may = self.feed.is_none() && self.job.as_ref().is_some_and(|it| it.request.streams);
+        may && self.executed == self.own && matches!(self.phase, Phase::Work)
+    }
+
+    /// A large row begins, whose last column has `length` bytes. A job that only reads is to be answered now: it is
+    /// returned with its answer. A write is answered when its transaction has ended, and no client delays that.
+    pub(super) fn begin_large(&mut self, row: Row, length: usize, spool: &Spool) -> Option<(Job, Answer)> {
+        if !self.wants_rows() {
+            self.feed = Some(Feed::discard(length));
+            return None;
+        }
+        let job = self.job.take_if(|it| matches!(it.mode, Mode::Read));
+        let patience = if job.is_some() { PATIENCE } else { Duration::ZERO };
+        let (feed, tail) = feed::channel(length, spool.clone(), patience);
+        (self.feed, self.tail) = (Some(feed), Some(tail));
+        self.rows.push(row);
+        job.map(|it| (it, self.answer()))
     }
 
     /// Whether rows are for somebody: the caller's statement, and the caller still there.
@@ -79,12 +110,13 @@ impl Flight {
             Frame::Error(failure) => {
                 self.failure.get_or_insert(failure);
             }
-            Frame::Ready(_) => {}
+            // The connection looks after those.
+            Frame::Ready(_) | Frame::Large(..) => {}
         }
         None
     }
 
     pub(super) fn answer(&mut self) -> Answer {
-        Answer { rows: std::mem::take(&mut self.rows), affected: self.affected }
+        Answer { rows: std::mem::take(&mut self.rows), affected: self.affected, tail: self.tail.take() }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
-use crate::{Error, Isolation, PgError, Session, Statement};
+use crate::{Delivery, Error, Isolation, PgError, Session, Statement};
 
 /// Values of a statement without parameters.
 pub(super) const NO_VALUES: &[u8] = &[0, 0, 0, 0, 0, 0];
@@ -26,6 +26,8 @@ pub(super) struct Request {
     pub(super) before: Option<Arc<str>>,
     pub(super) text: Arc<str>,
     pub(super) values: Bytes,
+    /// A large row may come in pieces.
+    pub(super) streams: bool,
 }
 
 impl Request {
@@ -57,6 +59,7 @@ impl Request {
             before: session.before.clone(),
             text: Arc::clone(&statement.text),
             values: out.freeze(),
+            streams: session.delivery == Delivery::Streamed,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! The data path against a real PostgreSQL: semantics, sharing, losses, and what goes over the wire.
 
 mod callers;
+mod large;
 mod losses;
 mod measures;
 mod semantics;
