@@ -1,7 +1,7 @@
 //! Who works on what: the open connections of a project and the jobs that wait for one. Decides, does nothing else.
 //!
 //! A read whose statement is known to be quick joins other quick ones as soon as the server's processors have
-//! connections to work for; as many as a bound on the expected wait allows. Else a read goes to an idle connection,
+//! connections to work for. Else a read goes to an idle connection,
 //! else behind a read that was sent just now (so that a slow one keeps nobody waiting), else it waits. A write goes to
 //! an idle connection and has it alone. Waiting jobs are taken in the order they came; a connection is kept free for
 //! reads, and one is reserved when a write would otherwise never get one.
@@ -19,14 +19,12 @@ use super::pace::{Pace, Paces};
 pub(super) const DEPTH: usize = 32;
 /// Most jobs given to a connection at once that are not known to be quick.
 const BUNDLE: usize = 8;
-/// How long the jobs of one connection may be expected to take together, for others to join them.
-const TOGETHER: Duration = Duration::from_millis(4);
+/// A statement that is expected to take less is quick.
+const QUICK: Duration = Duration::from_millis(1);
 /// Most jobs in flight on a connection that a job is put on without having waited.
 const SHALLOW: usize = 2;
 /// A connection whose front job runs longer than this gets no further jobs.
-const SLOW: Duration = Duration::from_millis(2);
-/// What a statement is expected to take of which nothing is known.
-const UNKNOWN: Duration = Duration::from_secs(3600);
+const SLOW: Duration = Duration::from_millis(5);
 /// Most jobs that wait.
 const MOST_WAITING: usize = 16 * 1024;
 
@@ -36,8 +34,8 @@ struct Link {
     id: u64,
     jobs: Sender<Job>,
     in_flight: usize,
-    /// What its jobs in flight are expected to take, in their order; unknown ones count as more than `TOGETHER`.
-    expected: VecDeque<Duration>,
+    /// Which of its jobs in flight are quick, in their order.
+    quick: VecDeque<bool>,
     /// A write has it alone.
     writing: bool,
     /// Takes no more reads, so that a write gets it once it is idle.
@@ -67,7 +65,17 @@ pub(super) struct Roster {
 impl Roster {
     pub(super) fn new(most: usize, spread: usize) -> Self {
         let (reads, writes) = (VecDeque::new(), VecDeque::new());
-        Self { links: Vec::new(), reads, writes, opening: 0, most: most.max(1), spread, paces: Paces::default(), draining: false, next_id: 0 }
+        Self {
+            links: Vec::new(),
+            reads,
+            writes,
+            opening: 0,
+            most: most.max(1),
+            spread,
+            paces: Paces::default(),
+            draining: false,
+            next_id: 0,
+        }
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -89,9 +97,9 @@ impl Roster {
     /// Give `job` to a connection; a job that comes back must wait.
     pub(super) fn place(&mut self, mut job: Job, now: Instant) -> Option<Job> {
         let read = job.mode.is_read();
-        let expected = self.expect(&mut job);
+        let quick = self.is_quick(&mut job);
         loop {
-            let Some(idx) = self.choose(read, expected, now) else { return Some(job) };
+            let Some(idx) = self.choose(read, quick, now) else { return Some(job) };
             let Some(link) = self.links.get_mut(idx) else { return Some(job) };
             match link.jobs.try_send(job) {
                 Ok(()) => {
@@ -99,7 +107,7 @@ impl Roster {
                         link.since = now;
                     }
                     link.in_flight += 1;
-                    link.expected.push_back(expected);
+                    link.quick.push_back(quick);
                     link.writing = !read;
                     return None;
                 }
@@ -112,16 +120,12 @@ impl Roster {
         }
     }
 
-    /// What `job` is expected to take; of a read it remembers to learn it.
-    fn expect(&mut self, job: &mut Job) -> Duration {
-        if !job.mode.is_read() {
-            return UNKNOWN;
-        }
-        let pace = job.pace.get_or_insert_with(|| self.paces.of(job.key));
-        Pace::expected(pace).unwrap_or(UNKNOWN)
+    /// Whether `job` is known to be quick; of a read it remembers to learn it.
+    fn is_quick(&mut self, job: &mut Job) -> bool {
+        job.mode.is_read() && is_quick(job.pace.get_or_insert_with(|| self.paces.of(job.key)))
     }
 
-    fn choose(&self, read: bool, expected: Duration, now: Instant) -> Option<usize> {
+    fn choose(&self, read: bool, quick: bool, now: Instant) -> Option<usize> {
         let free = || self.links.iter().enumerate().filter(|(_, it)| !it.writing && !it.reserved);
         // The one used last: the others may fall asleep.
         let idle = || free().filter(|(_, it)| it.in_flight == 0).max_by_key(|(_, it)| it.since);
@@ -136,8 +140,9 @@ impl Roster {
             let quick = |it: &Link| it.in_flight < SHALLOW && now.duration_since(it.since) < SLOW;
             free().filter(|(_, it)| quick(it)).min_by_key(|(_, it)| it.in_flight)
         };
-        if self.busy_count() >= self.spread
-            && let Some(idx) = self.company(expected, now)
+        if quick
+            && self.busy_count() >= self.spread
+            && let Some(idx) = self.company(now)
         {
             return Some(idx);
         }
@@ -146,13 +151,11 @@ impl Roster {
     }
 
     /// The connection whose jobs a quick one can join: busy, quick, and moving.
-    fn company(&self, expected: Duration, now: Instant) -> Option<usize> {
-        let joined = |it: &Link| it.expected.iter().sum::<Duration>() + expected;
-        self.links
-            .iter()
-            .enumerate()
+    fn company(&self, now: Instant) -> Option<usize> {
+        let links = self.links.iter().enumerate();
+        links
             .filter(|(_, it)| !it.writing && !it.reserved && (1..DEPTH).contains(&it.in_flight))
-            .filter(|(_, it)| now.duration_since(it.since) < SLOW && joined(it) <= TOGETHER)
+            .filter(|(_, it)| now.duration_since(it.since) < SLOW && it.quick.iter().all(|it| *it))
             .min_by_key(|(_, it)| it.in_flight)
             .map(|(idx, _)| idx)
     }
@@ -195,7 +198,15 @@ impl Roster {
         self.opening = self.opening.saturating_sub(1);
         self.next_id += 1;
         let id = self.next_id;
-        self.links.push(Link { id, jobs: sender, in_flight: 0, expected: VecDeque::new(), writing: false, reserved: false, since: now });
+        self.links.push(Link {
+            id,
+            jobs: sender,
+            in_flight: 0,
+            quick: VecDeque::new(),
+            writing: false,
+            reserved: false,
+            since: now,
+        });
         self.settle(id, 0, now, jobs);
         id
     }
@@ -206,7 +217,7 @@ impl Roster {
         let writers = self.writers();
         let Some(link) = self.links.get_mut(idx) else { return };
         link.in_flight = link.in_flight.saturating_sub(done);
-        link.expected.drain(..done.min(link.expected.len()));
+        link.quick.drain(..done.min(link.quick.len()));
         if done > 0 {
             link.since = now;
         }
@@ -241,16 +252,16 @@ impl Roster {
                 jobs.push(job);
                 (link.writing, link.reserved) = (true, false);
                 link.in_flight = 1;
-                link.expected.push_back(UNKNOWN);
+                link.quick.push_back(false);
             }
         } else if !link.reserved || !may_write {
             while link.in_flight < depth {
                 let Some(job) = self.reads.pop_front() else { break };
                 if !job.is_abandoned() {
-                    let expected = job.pace.as_ref().and_then(|it| it.expected()).unwrap_or(UNKNOWN);
+                    let quick = job.pace.as_deref().is_some_and(is_quick);
                     jobs.push(job);
                     link.in_flight += 1;
-                    link.expected.push_back(expected);
+                    link.quick.push_back(quick);
                 }
             }
         }
@@ -318,6 +329,10 @@ impl Roster {
     pub(super) fn take_waiting(&mut self) -> Vec<Job> {
         self.reads.drain(..).chain(self.writes.drain(..)).collect()
     }
+}
+
+fn is_quick(pace: &Pace) -> bool {
+    pace.expected().is_some_and(|it| it < QUICK)
 }
 
 fn drop_abandoned(jobs: &mut VecDeque<Job>) {

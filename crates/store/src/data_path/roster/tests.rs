@@ -260,6 +260,6 @@ fn a_connection_that_does_not_move_gets_no_company() {
     let key = desk.job(Mode::Read, "quick").key;
     desk.roster.paces.of(key).record(Duration::from_micros(100));
     let stuck = desk.submit("quick");
-    desk.wait_ms(5);
+    desk.wait_ms(6);
     assert_ne!(desk.submit("quick"), stuck);
 }
