@@ -1,4 +1,4 @@
-//! Reads a catalog: eight statements over `pg_catalog`, each row one JSON text.
+//! Reads a catalog: nine statements over `pg_catalog`, each row one JSON text.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use store::{Database, Session, Statement};
 
 use super::links::{self, Constraint, RowFunction, Sources, View};
 use super::role::Role;
-use super::{Catalog, Expression, Function, Handler, Name, Table};
+use super::{Catalog, Expression, Function, Handler, Name, Parameter, Table};
 use crate::request::MediaType;
 
 /// Where the isolation level of a function's transaction is.
@@ -47,6 +47,8 @@ pub(super) async fn load(database: &Database, settings: &RestSettings) -> Result
     catalog.add_functions(functions);
     catalog.add_representations(casts);
     catalog.add_handlers(handlers);
+    let responders: Vec<bool> = rows(database, include_str!("load/responders.sql"), None).await?;
+    catalog.responds = responders.contains(&true);
     let roles: Vec<Role> = rows(database, include_str!("load/roles.sql"), None).await?;
     catalog.roles = roles.into_iter().map(|it| (it.name.clone(), it)).collect();
     Ok(catalog)
@@ -103,7 +105,8 @@ impl Catalog {
         }
         for overloads in self.schemas.values_mut().flat_map(|it| it.functions.values_mut()) {
             overloads.sort_by_cached_key(|it| {
-                let parameters: Vec<_> = it.parameters.iter().map(|it| it.name.clone()).collect();
+                let described = |it: &Parameter| (it.name.clone(), it.type_name.as_str().to_owned());
+                let parameters: Vec<_> = it.parameters.iter().map(described).collect();
                 (parameters.len(), parameters)
             });
         }

@@ -34,6 +34,9 @@ pub(crate) enum CatalogError {
         /// How to name each way.
         choices: String,
     },
+    /// Two embeds of one level with the same name; PostgREST's statement fails by it, and clients expect that text.
+    #[error("table name \"{0}\" specified more than once")]
+    RepeatedEmbed(String),
     /// No function takes these arguments.
     #[error("{message}")]
     NoFunction {
@@ -70,7 +73,9 @@ pub(crate) enum CatalogError {
 impl CatalogError {
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::NoRelationship { .. } | Self::NoColumn { .. } => StatusCode::BAD_REQUEST,
+            Self::NoRelationship { .. } | Self::RepeatedEmbed(_) | Self::NoColumn { .. } => {
+                StatusCode::BAD_REQUEST
+            }
             Self::AmbiguousRelationship { .. } | Self::AmbiguousFunction(_) => StatusCode::MULTIPLE_CHOICES,
             Self::NoFunction { .. } | Self::NoTable { .. } => StatusCode::NOT_FOUND,
         }
@@ -80,6 +85,7 @@ impl CatalogError {
         match self {
             Self::NoRelationship { .. } => "PGRST200",
             Self::AmbiguousRelationship { .. } => "PGRST201",
+            Self::RepeatedEmbed(_) => "42712",
             Self::NoFunction { .. } => "PGRST202",
             Self::AmbiguousFunction(_) => "PGRST203",
             Self::NoColumn { .. } => "PGRST204",
@@ -98,7 +104,10 @@ impl CatalogError {
             }
             Self::AmbiguousRelationship { candidates, .. } => candidates.clone(),
             Self::NoFunction { details, .. } => details.clone().into(),
-            Self::AmbiguousFunction(_) | Self::NoColumn { .. } | Self::NoTable { .. } => Value::Null,
+            Self::RepeatedEmbed(_)
+            | Self::AmbiguousFunction(_)
+            | Self::NoColumn { .. }
+            | Self::NoTable { .. } => Value::Null,
         }
     }
 
@@ -113,7 +122,7 @@ impl CatalogError {
             Self::AmbiguousFunction(_) => Some(
                 "Try renaming the parameters or the function itself in the database so function overloading can be resolved".into(),
             ),
-            Self::NoColumn { .. } => None,
+            Self::RepeatedEmbed(_) | Self::NoColumn { .. } => None,
         }
     }
 

@@ -109,8 +109,8 @@ fn find<'a>(context: Context<'a>, name: &str, keys: &[&str]) -> Result<&'a Funct
     let overloads = context.catalog.functions(request.schema, name);
     let is_raw = sends_raw_body(request);
     let fits = |it: &&Function| {
-        let has_named = it.unnamed_parameter().is_none() && it.accepts(keys);
-        has_named && !(is_raw && it.parameters.is_empty())
+        // A parameter without a name is one called "": a client that sends {"": 1} means it, and is given the body.
+        it.accepts(keys) && !(is_raw && it.parameters.is_empty())
     };
     let named: Vec<_> = overloads.iter().filter(fits).collect();
     if let [only] = named.as_slice() {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::catalog::{Link, Name, Table};
-use crate::error::Error;
+use crate::error::{CatalogError, Error};
 use crate::request::select::{SelectEmbed, SelectItem};
 use crate::request::{Action, Range};
 
@@ -84,7 +84,15 @@ impl<'a> Builder<'a> {
                     aggregate_cast: it.aggregate_cast,
                     alias: it.alias.as_deref().map(Cow::Borrowed),
                 }),
-                SelectItem::Embed(it) => plan.embeds.push(self.embed(level.name, it, level.depth + 1)?),
+                SelectItem::Embed(it) => {
+                    let embed = self.embed(level.name, it, level.depth + 1)?;
+                    let key = embed.key();
+                    if plan.embeds.iter().any(|it| it.key() == key) {
+                        let name = format!("{}_{key}_{}", level.name, level.depth + 1);
+                        return Err(CatalogError::RepeatedEmbed(name).into());
+                    }
+                    plan.embeds.push(embed);
+                }
             }
         }
         Ok(plan)

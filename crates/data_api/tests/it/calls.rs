@@ -111,6 +111,32 @@ fn functions_that_do_not_fit_are_explained() {
 }
 
 #[test]
+fn a_parameter_without_a_name_can_be_named_by_the_empty_key() {
+    assert_snapshot!(ask("POST /rpc/loud", r#"{"": "x"}"#), @r#"
+    200
+    content-range: 0-0/*
+
+    "{\"\": \"X\"}"
+    "#);
+    assert_snapshot!(ask("POST /rpc/maybe", r#"{"": "x"}"#), @r#"
+    200
+    content-range: 0-0/*
+
+    "{\"\": \"x\"}"
+    "#);
+    assert_snapshot!(ask("POST /rpc/maybe", "{}"), @r#"
+    300
+
+    {"code":"PGRST203","details":null,"hint":"Try renaming the parameters or the function itself in the database so function overloading can be resolved","message":"Could not choose the best candidate function between: public.maybe(), public.maybe( => text)"}
+    "#);
+    assert_snapshot!(ask("POST /rpc/torn", r#"{"a": 1}"#), @r#"
+    300
+
+    {"code":"PGRST203","details":null,"hint":"Try renaming the parameters or the function itself in the database so function overloading can be resolved","message":"Could not choose the best candidate function between: public.torn(a => integer), public.torn(a => text)"}
+    "#);
+}
+
+#[test]
 fn raised_errors_and_settings_control_the_answer() {
     assert_snapshot!(ask("POST /rpc/teapot", ""), @r#"
     418

@@ -93,6 +93,11 @@ fn several_relationships_ask_for_a_hint() {
     [{"id":1,"billing":{"name": "Ada"},"people":{"name": "Bob"}}, 
      {"id":2,"billing":{"name": "Cleo, \"C\""},"people":{"name": "Cleo, \"C\""}}]
     "#);
+    assert_snapshot!(check("/orders?select=id,people!orders_billing_id_fkey(name),people!orders_shipping_id_fkey(name)"), @r#"
+    400
+
+    {"code":"42712","details":null,"hint":null,"message":"table name \"orders_people_1\" specified more than once"}
+    "#);
 }
 
 #[test]

@@ -26,6 +26,11 @@ create function ages() returns setof int language sql stable as $$ select age fr
 create function nothing() returns void language sql as $$ $$;
 create function total(variadic numbers int[]) returns bigint language sql immutable as $$ select sum(n) from unnest(numbers) n $$;
 create function echo(json) returns json language sql immutable as $$ select $1 $$;
+create function loud(text) returns text language sql immutable as $$ select upper($1) $$;
+create function maybe() returns text language sql immutable as $$ select 'none' $$;
+create function maybe(text default 'some') returns text language sql immutable as $$ select $1 $$;
+create function torn(a text) returns text language sql immutable as $$ select a $$;
+create function torn(a int) returns text language sql immutable as $$ select a::text $$;
 create function birthday(person_id int) returns int language sql as $$ update people set age = age + 1 where id = person_id returning age $$;
 create function setting(name text) returns text language sql stable as $$ select current_setting(name, true) $$;
 create function teapot() returns void language plpgsql as $$ begin
