@@ -73,6 +73,8 @@ pub(crate) fn postgresql_conf(memory: Memory, durability: Durability) -> String 
     set("max_slot_wal_keep_size", "'4GB'");
     set("max_wal_size", "'1GB'");
     set("random_page_cost", "1.1");
+    // Verbose plans name the query by it, and clients rely on that.
+    set("compute_query_id", "on");
     set("password_encryption", "scram-sha-256");
     set("timezone", "'UTC'");
     set("log_timezone", "'UTC'");
@@ -129,6 +131,7 @@ mod tests {
         max_slot_wal_keep_size = '4GB'
         max_wal_size = '1GB'
         random_page_cost = 1.1
+        compute_query_id = on
         password_encryption = scram-sha-256
         timezone = 'UTC'
         log_timezone = 'UTC'
