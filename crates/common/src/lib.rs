@@ -10,6 +10,7 @@ mod error_kind;
 mod inbox;
 pub mod jwt;
 mod project;
+mod sessions;
 mod settings;
 mod vault;
 
@@ -20,9 +21,10 @@ pub use project::{
     ApiKeys, Configured, Directory, DirectoryError, Finding, Login, Logins, Project, ProjectId, ProjectRef,
     ProjectRefError, UserId,
 };
+pub use sessions::{Asking, SessionCheck, SessionCheckError};
 pub use settings::{
-    AuthSettings, FactorUse, OAuthServerSettings, OpenApiMode, ProviderSettings, RestSettings, SmsProvider,
-    SmtpSettings, Verbosity,
+    AuthSettings, CaptchaProvider, FactorUse, HookSettings, MailTemplate, OAuthServerSettings, OpenApiMode,
+    ProviderSettings, RestSettings, SmsProvider, SmtpSettings, Verbosity,
 };
 pub use settings::{SettingError, parse_truth};
 pub use vault::{Vault, VaultError};

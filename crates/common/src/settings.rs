@@ -4,11 +4,13 @@
 //! mistake is not silently ignored.
 
 mod external;
+mod guard;
 mod phone;
 
 use std::collections::BTreeMap;
 
 pub use external::{OAuthServerSettings, ProviderSettings};
+pub use guard::{CaptchaProvider, HookSettings, MailTemplate};
 pub use phone::{FactorUse, SmsProvider};
 use serde::{Deserialize, Serialize};
 
@@ -216,6 +218,64 @@ pub struct AuthSettings {
     pub webauthn_rp_name: Option<String>,
     /// Where such a key may be used; empty takes the origin of `site_url`.
     pub webauthn_rp_origins: Vec<String>,
+    /// Refuse access tokens of ended sessions at once in every service; otherwise only auth does before they expire.
+    pub strict_sessions: bool,
+    /// A session ends so many seconds after it began; 0 never.
+    pub sessions_timebox: u64,
+    /// A session that was not refreshed for so many seconds ends; 0 never.
+    pub sessions_inactivity_timeout: u64,
+    /// Only the newest session of a user stands.
+    pub sessions_single_per_user: bool,
+    /// Sets of characters of which a password needs one each: `abc…:ABC…:0123456789`, with `\:` for a colon.
+    pub password_required_characters: String,
+    /// Refuse passwords that were found in breaches, asked for by the first five digits of their hash.
+    pub password_hibp_enabled: bool,
+    /// Where that is asked; `None` is `https://api.pwnedpasswords.com/range`.
+    pub password_hibp_url: Option<String>,
+    /// Refuse passwords as well when nobody answers there.
+    pub password_hibp_fail_closed: bool,
+    /// Sign-up, sign-in and mails need a solved captcha.
+    pub security_captcha_enabled: bool,
+    /// Who checks it.
+    pub security_captcha_provider: CaptchaProvider,
+    /// What proves to the provider who asks. Encrypted at rest with the project's secrets.
+    pub security_captcha_secret: Option<String>,
+    /// Where it is checked; `None` is the provider's address.
+    pub security_captcha_url: Option<String>,
+    /// Requests of one client address in five minutes, 30 of them at once: refreshes.
+    pub rate_limit_token_refresh: u32,
+    /// The same: sign-ins by password, code or ID token.
+    pub rate_limit_sign_in: u32,
+    /// The same: mailed codes and links that are verified.
+    pub rate_limit_verify: u32,
+    /// The same: codes, links and invitations that are asked for.
+    pub rate_limit_otp: u32,
+    /// The same: sign-ins by SAML.
+    pub rate_limit_sso: u32,
+    /// The same: sign-ins by wallet.
+    pub rate_limit_web3: u32,
+    /// The same: sign-ins by passkey.
+    pub rate_limit_passkey: u32,
+    /// New anonymous users from one client address in an hour.
+    pub rate_limit_anonymous_users: u32,
+    /// Challenges and answers of second factors from one client address in a minute.
+    pub rate_limit_mfa: u32,
+    /// OAuth clients that register themselves from one client address in five minutes.
+    pub rate_limit_oauth_dynamic_client_registration: u32,
+    /// Words of mails: `confirmation`, `invite`, `magic_link`, `recovery`, `email_change`, `reauthentication`.
+    pub mailer_templates: BTreeMap<String, MailTemplate>,
+    /// Asked before every access token; may change its claims.
+    pub hook_custom_access_token: HookSettings,
+    /// Asked before a user is made; may refuse.
+    pub hook_before_user_created: HookSettings,
+    /// Delivers mails instead of SMTP.
+    pub hook_send_email: HookSettings,
+    /// Delivers SMS instead of the provider.
+    pub hook_send_sms: HookSettings,
+    /// Asked after every answer to a second factor's challenge; may refuse.
+    pub hook_mfa_verification_attempt: HookSettings,
+    /// Asked after every comparison of a password; may refuse.
+    pub hook_password_verification_attempt: HookSettings,
 }
 
 impl Default for AuthSettings {
@@ -262,6 +322,35 @@ impl Default for AuthSettings {
             webauthn_rp_id: None,
             webauthn_rp_name: None,
             webauthn_rp_origins: Vec::new(),
+            strict_sessions: false,
+            sessions_timebox: 0,
+            sessions_inactivity_timeout: 0,
+            sessions_single_per_user: false,
+            password_required_characters: String::new(),
+            password_hibp_enabled: false,
+            password_hibp_url: None,
+            password_hibp_fail_closed: false,
+            security_captcha_enabled: false,
+            security_captcha_provider: CaptchaProvider::default(),
+            security_captcha_secret: None,
+            security_captcha_url: None,
+            rate_limit_token_refresh: 150,
+            rate_limit_sign_in: 150,
+            rate_limit_verify: 30,
+            rate_limit_otp: 30,
+            rate_limit_sso: 30,
+            rate_limit_web3: 30,
+            rate_limit_passkey: 30,
+            rate_limit_anonymous_users: 30,
+            rate_limit_mfa: 15,
+            rate_limit_oauth_dynamic_client_registration: 10,
+            mailer_templates: BTreeMap::new(),
+            hook_custom_access_token: HookSettings::default(),
+            hook_before_user_created: HookSettings::default(),
+            hook_send_email: HookSettings::default(),
+            hook_send_sms: HookSettings::default(),
+            hook_mfa_verification_attempt: HookSettings::default(),
+            hook_password_verification_attempt: HookSettings::default(),
         }
     }
 }

@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use common::{Directory, DirectoryError, Finding, Inbox, ProjectRef};
 use refinery::Runner;
-use store::Server;
+use store::{Notifications, Server};
 
 pub use config::Config;
 pub use error::Error;
@@ -92,6 +92,13 @@ impl ControlPlane {
             inbox,
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The references of projects that were made, changed or deleted, by whichever process. After
+    /// [`store::Notification::Connected`] some may have been missed.
+    #[must_use]
+    pub fn changes(&self) -> Notifications {
+        self.inner.provisioner.server.listen(&self.inner.config.control_database, "madbase_projects")
     }
 }
 

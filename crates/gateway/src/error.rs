@@ -31,6 +31,12 @@ pub enum Error {
     /// The bearer token of a request to the data API is refused.
     #[error("{0}")]
     Token(#[source] jwt::Error),
+    /// The token's session has ended, and the project wants that to count at once.
+    #[error("Session from session_id claim in JWT does not exist")]
+    SessionEnded,
+    /// Nobody could say whether the token's session stands.
+    #[error("The session cannot be checked right now")]
+    SessionUnknown,
     /// There is a token, and no key to verify it.
     #[error("Server lacks JWT secret")]
     NoSecret,
@@ -89,11 +95,13 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoKey | Self::WrongKey | Self::Token(_) | Self::AnonymousDisabled => {
+            Self::NoKey | Self::WrongKey | Self::Token(_) | Self::SessionEnded | Self::AnonymousDisabled => {
                 ErrorKind::Unauthenticated
             }
             Self::UnknownProject | Self::NoRoute | Self::NotBuilt { .. } => ErrorKind::NotFound,
-            Self::NoDirectory { .. } | Self::NoSettings | Self::Timeout => ErrorKind::Unavailable,
+            Self::NoDirectory { .. } | Self::NoSettings | Self::Timeout | Self::SessionUnknown => {
+                ErrorKind::Unavailable
+            }
             Self::Method { .. } => ErrorKind::Invalid,
             Self::BodyTooLarge { .. } => ErrorKind::Limited,
             Self::MetricsHidden => ErrorKind::Forbidden,
@@ -109,6 +117,8 @@ impl Error {
             Self::WrongKey => "invalid_api_key",
             Self::Token(error) if error.is_about_claims() => "PGRST303",
             Self::Token(_) => "PGRST301",
+            Self::SessionEnded => "session_not_found",
+            Self::SessionUnknown => "session_unavailable",
             Self::NoSecret => "PGRST300",
             Self::AnonymousDisabled => "PGRST302",
             Self::UnknownProject => "project_not_found",
@@ -134,6 +144,8 @@ impl Error {
             Self::NoKey
             | Self::WrongKey
             | Self::Token(_)
+            | Self::SessionEnded
+            | Self::SessionUnknown
             | Self::NoSecret
             | Self::AnonymousDisabled
             | Self::UnknownProject
@@ -221,8 +233,11 @@ impl Error {
                 let challenge = format!(r#"Bearer error="invalid_token", error_description="{error}""#);
                 insert(headers, header::WWW_AUTHENTICATE, &challenge);
             }
+            Self::SessionEnded => {
+                insert(headers, header::WWW_AUTHENTICATE, r#"Bearer error="invalid_token""#);
+            }
             Self::AnonymousDisabled => insert(headers, header::WWW_AUTHENTICATE, "Bearer"),
-            Self::NoDirectory { .. } | Self::NoSettings | Self::Timeout => {
+            Self::NoDirectory { .. } | Self::NoSettings | Self::SessionUnknown | Self::Timeout => {
                 insert(headers, header::RETRY_AFTER, "1");
             }
             Self::Method { allowed } => insert(headers, header::ALLOW, allowed),

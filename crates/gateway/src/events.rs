@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use common::{DirectoryError, ProjectRef, RequestId};
+use common::{DirectoryError, ProjectRef, RequestId, SessionCheckError};
 use http::{Method, StatusCode};
 use metrics::{Counter, Histogram};
 
@@ -22,6 +22,8 @@ pub(crate) enum Event<'a> {
     Failed { error: &'a Error, id: &'a RequestId },
     /// The directory did not answer; `stale` when an old configuration serves instead.
     DirectorySilent { project: &'a ProjectRef, error: Option<&'a DirectoryError>, stale: bool },
+    /// Nobody could say whether a session stands.
+    SessionsSilent { error: &'a SessionCheckError },
     /// No connection could be accepted.
     AcceptFailed(&'a std::io::Error),
     /// A connection ended badly; mostly the peer's doing.
@@ -51,6 +53,10 @@ pub(crate) fn emit(event: Event<'_>) {
             let source = error.and_then(|it| it.source()).map(tracing::field::display);
             tracing::warn!(project.id = %project, stale, source, "the project directory does not answer");
             metrics::counter!("madbase_http_directory_failures_total").increment(1);
+        }
+        Event::SessionsSilent { error } => {
+            let source = error.source().map(tracing::field::display);
+            tracing::warn!(source, "sessions cannot be checked");
         }
         Event::AcceptFailed(error) => tracing::warn!(%error, "cannot accept a connection; trying again"),
         Event::ConnectionFailed(error) => tracing::debug!(%error, "a connection ended early"),

@@ -35,6 +35,7 @@ mod route;
 mod security;
 mod serve;
 mod state;
+mod strict;
 mod timing;
 mod tokens;
 

@@ -23,7 +23,9 @@ use crate::host::{self, Named};
 use crate::route::{self, Route, Target};
 use crate::serve::Peer;
 use crate::state::Inner;
-use crate::{Error, Gateway, body_limit, compress, cors, framing, operations, request_id, security, timing};
+use crate::{
+    Error, Gateway, body_limit, compress, cors, framing, operations, request_id, security, strict, timing,
+};
 
 /// Auth's clients name by it the shape of errors that they understand.
 const API_VERSION: HeaderName = HeaderName::from_static("x-supabase-api-version");
@@ -172,7 +174,13 @@ async fn forward(
     }
     visit.belongs_to(&project, request.headers());
     let started = Instant::now();
-    let admitted = admit(gateway, visit.route, &project, &request);
+    let mut admitted = admit(gateway, visit.route, &project, &request);
+    // Auth looks for the session by itself, at every request.
+    if let (Ok(Admitted { caller, .. }), false) = (&admitted, visit.route.target == Target::Auth)
+        && let Err(refused) = strict::check(&gateway.sessions, &project, caller).await
+    {
+        admitted = Err(refused);
+    }
     visit.admission = started.elapsed();
     let admitted = admitted?;
     // Rate limits belong here: project, caller and the client's address are known, and nothing was spent yet.

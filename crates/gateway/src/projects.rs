@@ -5,6 +5,7 @@
 //! nobody out.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{Configured, Directory, Project, ProjectRef};
@@ -30,6 +31,8 @@ pub(crate) struct Projects {
     retry: Duration,
     /// The directory answers from memory.
     direct: bool,
+    /// Counts changes that were told: what was being asked meanwhile may be old.
+    changes: AtomicU64,
 }
 
 #[derive(Debug, Clone)]
@@ -59,6 +62,7 @@ impl Projects {
             ttl: config.project_ttl,
             retry: config.project_retry,
             direct: config.direct,
+            changes: AtomicU64::new(0),
         }
     }
 
@@ -96,11 +100,27 @@ impl Projects {
         matches!(timeout(self.directory_timeout, self.directory.find(&default)).await, Ok(Ok(Some(_))))
     }
 
+    /// The configuration of `reference` changed.
+    pub(crate) async fn forget(&self, reference: &ProjectRef) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        self.missing.invalidate(reference).await;
+        self.fresh.invalidate(reference).await;
+    }
+
+    /// Any configuration may have changed.
+    pub(crate) fn forget_all(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        self.missing.invalidate_all();
+        self.fresh.invalidate_all();
+    }
+
     async fn load(&self, reference: &ProjectRef) -> Result<Entry, Absent> {
+        let changes = self.changes.load(Ordering::Acquire);
         let error = match timeout(self.directory_timeout, self.directory.find(reference)).await {
             Ok(Ok(Some(project))) => {
                 self.last_known.insert(reference.clone(), Arc::clone(&project)).await;
-                return Ok(Entry { project, lives: self.ttl });
+                let overtaken = self.changes.load(Ordering::Acquire) != changes;
+                return Ok(Entry { project, lives: if overtaken { Duration::ZERO } else { self.ttl } });
             }
             Ok(Ok(None)) => {
                 self.last_known.invalidate(reference).await;

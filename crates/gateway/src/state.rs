@@ -4,12 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use axum::Router;
-use common::Directory;
+use common::{Directory, ProjectRef, SessionCheck};
 
 use crate::events::Measures;
 use crate::operations::Readiness;
 use crate::projects::Projects;
 use crate::request_id::RequestIds;
+use crate::strict::Check;
 use crate::tokens::Tokens;
 use crate::{Config, Network};
 
@@ -49,6 +50,7 @@ pub(crate) struct Inner {
     pub(crate) measures: Arc<Measures>,
     pub(crate) readiness: Readiness,
     pub(crate) request_ids: RequestIds,
+    pub(crate) sessions: Check,
 }
 
 impl Gateway {
@@ -59,8 +61,34 @@ impl Gateway {
         let measures = Arc::new(Measures::new());
         let tokens = Tokens::new(&config, Arc::clone(&measures));
         let (readiness, request_ids) = (Readiness::default(), RequestIds::default());
-        let inner = Inner { config, services, metrics, projects, tokens, measures, readiness, request_ids };
+        let sessions = Check::new();
+        let inner = Inner {
+            config,
+            services,
+            metrics,
+            projects,
+            tokens,
+            measures,
+            readiness,
+            request_ids,
+            sessions,
+        };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// Ask `sessions` whether a token's session stands, for projects with strict sessions. Only the first call counts.
+    pub fn check_sessions(&self, sessions: Arc<dyn SessionCheck>) {
+        let _ = self.inner.sessions.set(sessions);
+    }
+
+    /// The configuration of `reference` changed: the next request asks for it again.
+    pub async fn forget_project(&self, reference: &ProjectRef) {
+        self.inner.projects.forget(reference).await;
+    }
+
+    /// Any configuration may have changed.
+    pub fn forget_projects(&self) {
+        self.inner.projects.forget_all();
     }
 }
 

@@ -10,7 +10,7 @@ use control_plane::{ControlPlane, ServiceMigrations};
 use data_api::DataApi;
 use gateway::Gateway;
 use secrecy::SecretString;
-use store::{Databases, PoolSettings};
+use store::{Databases, Notification, PoolSettings, Redis, RedisSettings};
 
 use crate::telemetry::Render;
 
@@ -24,6 +24,8 @@ pub(crate) struct Installation {
     pub(crate) admin_token: SecretString,
     /// PostgreSQL, as its administrator.
     pub(crate) server: store::Server,
+    /// What processes share beside PostgreSQL; `None` shares nothing.
+    pub(crate) redis_url: Option<SecretString>,
     /// The default project's database.
     pub(crate) default_database: String,
     /// Projects answer at `{ref}.{base_domain}`.
@@ -67,10 +69,12 @@ pub(crate) async fn all(installation: Installation, render: Render) -> Result<Pa
         .await
         .context("prepare the databases")?;
     let default_project = default_project(&control_plane).await?;
-    let auth = auth::Auth::new(auth::Config::default(), databases.clone(), inbox);
+    let redis = Redis::open(RedisSettings { url: installation.redis_url, ..RedisSettings::default() })
+        .context("read REDIS_URL")?;
+    let auth = auth::Auth::new(auth::Config { redis, ..auth::Config::default() }, databases.clone(), inbox);
     let data_api = data_api::DataApi::new(data_api::Config::default(), databases.clone());
     let services =
-        gateway::Services { auth: auth::router(auth), data_api: data_api::router(data_api.clone()) };
+        gateway::Services { auth: auth::router(auth.clone()), data_api: data_api::router(data_api.clone()) };
     let config = gateway::Config {
         base_domain: Some(installation.base_domain),
         local_url: format!("http://localhost:{}", installation.public_port),
@@ -80,6 +84,8 @@ pub(crate) async fn all(installation: Installation, render: Render) -> Result<Pa
     };
     let directory = Arc::new(Projects { control_plane: control_plane.clone(), data_api });
     let gateway = Gateway::new(config, directory, services, gateway::Metrics(render));
+    gateway.check_sessions(Arc::new(auth));
+    tokio::spawn(follow_changes(control_plane.clone(), gateway.clone()));
     Ok(Parts {
         api: gateway::router(gateway),
         control: control_plane::router(control_plane),
@@ -107,6 +113,20 @@ impl Directory for Projects {
         Configured::Asked(Box::pin(async {
             self.data_api.configured(project).await.map_err(|it| DirectoryError(it.into()))
         }))
+    }
+}
+
+/// Let the gateway forget what changed, in this process or another, as long as this one runs.
+async fn follow_changes(control_plane: ControlPlane, gateway: Gateway) {
+    let mut changes = control_plane.changes();
+    while let Some(change) = changes.next().await {
+        match change {
+            Notification::Connected => gateway.forget_projects(),
+            Notification::Message(text) => match text.parse() {
+                Ok(reference) => gateway.forget_project(&reference).await,
+                Err(_) => gateway.forget_projects(),
+            },
+        }
     }
 }
 

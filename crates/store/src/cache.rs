@@ -11,7 +11,7 @@ mod registry;
 
 use std::fmt::{Debug, Display};
 use std::future::Future;
-use std::hash::Hash;
+use std::hash::{BuildHasher as _, Hash, Hasher as _, RandomState};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,8 +65,19 @@ impl<K: Key, V: Value> Clone for Cache<K, V> {
 }
 
 /// Where a cache's epoch stands.
-pub(crate) fn epoch_key(name: &str) -> String {
+fn epoch_key(name: &str) -> String {
     format!("epoch:{name}")
+}
+
+/// An epoch that never was: also when Redis forgot the one before, nothing older is believed.
+fn new_epoch() -> String {
+    let random = || RandomState::new().build_hasher().finish();
+    format!("{:016x}{:016x}", random(), random())
+}
+
+/// Have `pipe` begin a new epoch of the cache `name`: what Redis holds of it is not believed any more.
+pub(crate) fn begin_epoch(pipe: &mut redis::Pipeline, name: &str) {
+    pipe.set(epoch_key(name), new_epoch()).ignore();
 }
 
 impl<K: Key, V: Value> Cache<K, V> {
@@ -156,11 +167,11 @@ impl<K: Key, V: Value> Cache<K, V> {
     pub async fn distrust(&self) {
         self.local.forget_all();
         let mut pipe = redis::pipe();
-        pipe.incr(epoch_key(&self.local.spec.name), 1).ignore();
+        begin_epoch(&mut pipe, &self.local.spec.name);
         self.redis.link().insist::<()>(&pipe).await;
     }
 
-    /// What Redis has, and the cache's epoch; no epoch when Redis is away or has a fresh mark.
+    /// What Redis has, and the cache's epoch; no epoch when Redis is away.
     async fn fetch(&self, key: &K) -> (Option<V>, Option<String>) {
         let mut pipe = redis::pipe();
         pipe.mget(&[epoch_key(&self.local.spec.name), self.redis_key(key)]);
@@ -169,7 +180,7 @@ impl<K: Key, V: Value> Cache<K, V> {
         else {
             return (None, None);
         };
-        let epoch = epoch.unwrap_or_else(|| "0".to_owned());
+        let Some(epoch) = epoch else { return (None, self.epoch().await) };
         let value = found
             .as_deref()
             .and_then(|it| it.split_once('\n'))
@@ -179,11 +190,13 @@ impl<K: Key, V: Value> Cache<K, V> {
         (value, Some(epoch))
     }
 
+    /// The epoch; one is begun when there is none.
     async fn epoch(&self) -> Option<String> {
+        let own = new_epoch();
         let mut pipe = redis::pipe();
-        pipe.get(epoch_key(&self.local.spec.name));
+        pipe.cmd("SET").arg(epoch_key(&self.local.spec.name)).arg(&own).arg("NX").arg("GET");
         let (epoch,): (Option<String>,) = self.redis.link().ask(&pipe).await?;
-        Some(epoch.unwrap_or_else(|| "0".to_owned()))
+        Some(epoch.unwrap_or(own))
     }
 
     /// `only_new` leaves alone what stands there: a fresh mark, above all.

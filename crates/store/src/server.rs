@@ -8,8 +8,10 @@ use std::time::Duration;
 use common::Login;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio_postgres::Config;
+use tokio_util::sync::CancellationToken;
 
 use crate::Error;
+use crate::listen::{self, Notifications};
 
 /// `connect_timeout` when the URL names none; covers TCP only.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -116,6 +118,12 @@ impl Server {
     /// [`Error::Connect`] when PostgreSQL does not answer or refuses the login.
     pub async fn login(&self, database: &str, login: &Login) -> Result<tokio_postgres::Client, Error> {
         open(&self.config(database, Some(login))).await
+    }
+
+    /// Listen on `channel` of `database` as the administrator, until the receiver is dropped; reconnects by itself.
+    #[must_use]
+    pub fn listen(&self, database: &str, channel: &'static str) -> Notifications {
+        listen::listen(self.config(database, None), channel, CancellationToken::new())
     }
 }
 

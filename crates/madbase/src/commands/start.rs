@@ -98,6 +98,7 @@ async fn bring_up(
         master_key: ground.secrets.master_key,
         admin_token: ground.secrets.admin_token.clone(),
         server: postgres.server()?,
+        redis_url: environment.redis_url.clone(),
         default_database: postgres.default_database()?,
         base_domain: args.base_domain.clone(),
         public_port: ground.api.address().port(),

@@ -165,7 +165,7 @@ async fn connect(
     // What was to be invalidated while Redis was away may still stand there.
     let names = if first { Vec::new() } else { caches.forget_all() };
     for name in names {
-        pipe.incr(crate::cache::epoch_key(&name), 1).ignore();
+        crate::cache::begin_epoch(&mut pipe, &name);
     }
     let asking = pipe.query_async::<()>(&mut connection);
     timeout(settings.connect_timeout, asking).await.ok()?.ok()?;
