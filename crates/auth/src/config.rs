@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use store::Redis;
 
 /// Tells the time; tests own it.
 #[derive(Clone)]
@@ -46,6 +47,8 @@ impl fmt::Debug for Clock {
 pub struct Config {
     /// Tells the time.
     pub clock: Clock,
+    /// What this process shares with others.
+    pub redis: Redis,
     /// Password hashes computed at once; more than the cores only makes each of them slower.
     pub hashing_threads: usize,
     /// Requests that may wait for a hash; further ones are answered 503 at once.
@@ -77,6 +80,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             clock: Clock::default(),
+            redis: Redis::none(),
             hashing_threads: std::thread::available_parallelism().map_or(2, NonZeroUsize::get),
             hashing_queue: 2048,
             argon2_memory_kib: 19_456,

@@ -20,6 +20,7 @@ mod request;
 mod routes;
 mod secret;
 mod session;
+mod sessions;
 mod sms;
 mod state;
 mod user;
@@ -28,6 +29,7 @@ mod wire;
 pub use config::{Clock, Config};
 pub use error::{AccountError, Error, ExternalError, FactorError, OAuthError, PasskeyError, PhoneError};
 pub use routes::router;
+pub use sessions::{LiveSession, SessionManager};
 pub use state::Auth;
 
 mod embedded {

@@ -9,6 +9,7 @@ use store::{Databases, ServiceClient};
 use crate::mail::Outbox;
 use crate::password::Passwords;
 use crate::providers::Providers;
+use crate::sessions::{SessionManager, Sessions};
 use crate::sms::Sms;
 use crate::{Config, Error};
 
@@ -24,6 +25,7 @@ struct Inner {
     providers: Providers,
     outbox: Outbox,
     sms: Sms,
+    sessions: Sessions,
 }
 
 impl Auth {
@@ -34,7 +36,23 @@ impl Auth {
         let providers = Providers::new(&config);
         let sms = Sms::new(&config, inbox.clone());
         let outbox = Outbox::new(&config, inbox);
-        Self(Arc::new(Inner { config, databases, passwords, providers, outbox, sms }))
+        let sessions = Sessions::new(config.redis.clone());
+        Self(Arc::new(Inner { config, databases, passwords, providers, outbox, sms, sessions }))
+    }
+
+    /// The sessions of `project`, by opaque tokens.
+    #[must_use]
+    pub fn sessions(&self, project: Arc<Project>) -> SessionManager {
+        SessionManager::new(self.clone(), project)
+    }
+
+    /// Which sessions stand.
+    pub(crate) fn standing(&self) -> &Sessions {
+        &self.0.sessions
+    }
+
+    pub(crate) fn databases(&self) -> &Databases {
+        &self.0.databases
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -63,6 +81,11 @@ impl Auth {
 
     /// A connection to `project`'s database; hold it for statements only, never while a password is hashed.
     pub(crate) async fn database(&self, project: &Project) -> Result<ServiceClient, Error> {
-        self.0.databases.of(project).await.services().await.map_err(Error::Store)
+        let database = self.0.databases.of(project).await;
+        if self.0.config.redis.is_configured() {
+            // What this request may end must be heard here, or Redis would keep it.
+            self.0.sessions.watch(project, &database);
+        }
+        database.services().await.map_err(Error::Store)
     }
 }

@@ -15,6 +15,7 @@ mod mails;
 mod password;
 mod phone;
 mod refresh;
+mod sessions;
 mod signup;
 mod sms;
 mod smtp;
