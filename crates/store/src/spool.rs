@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::time::Instant;
 
 /// A file that nobody read from for so long may be given up for another one.
@@ -118,8 +117,8 @@ impl Spooled {
         Ok(offset)
     }
 
-    /// The `length` bytes from `offset` on. Blocks.
-    pub(crate) fn read(&self, offset: u64, length: usize) -> io::Result<Bytes> {
+    /// Fill `bytes` with those from `offset` on. Blocks.
+    pub(crate) fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
         {
             let mut state = self.state();
             if state.given_up {
@@ -127,9 +126,7 @@ impl Spooled {
             }
             state.read_at = Instant::now();
         }
-        let mut bytes = vec![0; length];
-        self.file.read_exact_at(&mut bytes, offset)?;
-        Ok(bytes.into())
+        self.file.read_exact_at(bytes, offset)
     }
 
     fn give_up_if_stale(&self) {
@@ -174,8 +171,10 @@ mod tests {
         let (directory, spool) = spool(100);
         let file = spool.create().unwrap();
         assert_eq!([file.append(b"hello").unwrap(), file.append(b" world").unwrap()], [0, 5]);
-        assert_eq!(file.read(3, 5).unwrap(), "lo wo");
-        assert!(file.read(3, 50).is_err());
+        let mut bytes = [0; 5];
+        file.read(3, &mut bytes).unwrap();
+        assert_eq!(&bytes, b"lo wo");
+        assert!(file.read(3, &mut [0; 50]).is_err());
         assert_eq!(spool.used_bytes(), 11);
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
         drop(file);
@@ -199,11 +198,11 @@ mod tests {
         stalled.append(&[0; 5]).unwrap();
         active.append(&[0; 5]).unwrap();
         tokio::time::advance(STALE).await;
-        active.read(0, 5).unwrap();
+        active.read(0, &mut [0; 5]).unwrap();
         active.append(&[0; 5]).unwrap();
-        assert_eq!(stalled.read(0, 5).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(stalled.read(0, &mut [0; 5]).unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert_eq!(stalled.append(b"x").unwrap_err().kind(), io::ErrorKind::StorageFull);
-        active.read(0, 10).unwrap();
+        active.read(0, &mut [0; 10]).unwrap();
         drop((stalled, active));
         assert_eq!(spool.used_bytes(), 0);
     }

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, spawn_blocking};
 
@@ -95,7 +95,10 @@ impl Tail {
             }
             match ready!(sources.parts.poll_recv(cx)) {
                 Some(Ok(Part { file, offset, length })) => {
-                    self.reading = Some(spawn_blocking(move || file.read(offset, length)));
+                    // Made here: memory is given back best by the thread that took it.
+                    let mut bytes = BytesMut::zeroed(length);
+                    let read = move || file.read(offset, &mut bytes).map(|()| bytes.freeze());
+                    self.reading = Some(spawn_blocking(read));
                 }
                 Some(Err(error)) => return Poll::Ready(Err(Cut::Spool(error))),
                 None => {

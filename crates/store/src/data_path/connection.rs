@@ -22,7 +22,7 @@ use super::measures::Measures;
 use super::pace::Pace;
 use super::pipeline::Pipeline;
 use super::startup;
-use super::wire::{BUFFER, Wire};
+use super::wire::Wire;
 use crate::spool::Spool;
 use crate::{End, Error};
 
@@ -141,19 +141,19 @@ impl Connection {
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         let others_wait = self.flights.len() > 1;
         let feed = self.flights.front_mut().and_then(|it| it.feed.as_mut()).filter(|it| it.is_hungry());
-        let Some(feed) = feed else { return self.wire.poll_read(cx, BUFFER) };
+        let Some(feed) = feed else { return self.wire.poll_read(cx) };
         ready!(feed.poll_room(cx, others_wait));
         if feed.has_piece(&self.wire.input) {
             return Poll::Ready(Ok(()));
         }
-        self.wire.poll_read(cx, CHUNK)
+        self.wire.poll_fill(cx, CHUNK)
     }
 
     /// Look at what was read and answer callers; returns how many jobs are done.
     pub(super) fn receive(&mut self) -> Result<usize, Broken> {
         let mut done = 0;
         while self.take_piece() {
-            let streams = self.flights.front().is_some_and(Flight::streams);
+            let streams = self.flights.front().is_some_and(|it| it.streams(self.cancelled));
             let Some(frame) = frames::next(&mut self.wire.input, streams)? else { break };
             if let Frame::Error(Failure { error, fatal: true, .. }) = frame {
                 return Err(Broken::Refused(error));

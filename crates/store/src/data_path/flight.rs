@@ -42,7 +42,7 @@ pub(super) struct Flight {
     affected: u64,
     pub(super) failure: Option<Failure>,
     /// Takes the last column of a large row.
-    pub(super) feed: Option<Feed>,
+    pub(super) feed: Option<Box<Feed>>,
     /// The other end of `feed`, until its caller is answered.
     tail: Option<Tail>,
 }
@@ -65,23 +65,25 @@ impl Flight {
         }
     }
 
-    /// Whether the next row may be large and come in pieces: not when one did already.
-    pub(super) fn streams(&self) -> bool {
-        let may = self.feed.is_none() && self.job.as_ref().is_some_and(|it| it.request.streams);
-        may && self.executed == self.own && matches!(self.phase, Phase::Work)
+    /// Whether the next row may be large and come in pieces: not when one did already, and not when a cancel request
+    /// is on its way that may hit this job by mistake, so that it can be repeated.
+    pub(super) fn streams(&self, cancelling: bool) -> bool {
+        let may = |job: &Job| job.request.streams && (!cancelling || job.is_abandoned());
+        let is_own = self.executed == self.own && matches!(self.phase, Phase::Work);
+        is_own && self.feed.is_none() && self.job.as_ref().is_some_and(may)
     }
 
     /// A large row begins, whose last column has `length` bytes. A job that only reads is to be answered now: it is
     /// returned with its answer. A write is answered when its transaction has ended, and no client delays that.
     pub(super) fn begin_large(&mut self, row: Row, length: usize, spool: &Spool) -> Option<(Job, Answer)> {
         if !self.wants_rows() {
-            self.feed = Some(Feed::discard(length));
+            self.feed = Some(Box::new(Feed::discard(length)));
             return None;
         }
         let job = self.job.take_if(|it| matches!(it.mode, Mode::Read));
         let patience = if job.is_some() { PATIENCE } else { Duration::ZERO };
         let (feed, tail) = feed::channel(length, spool.clone(), patience);
-        (self.feed, self.tail) = (Some(feed), Some(tail));
+        (self.feed, self.tail) = (Some(Box::new(feed)), Some(tail));
         self.rows.push(row);
         job.map(|it| (it, self.answer()))
     }

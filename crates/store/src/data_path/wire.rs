@@ -11,7 +11,7 @@ use super::broken::Broken;
 use crate::socket::Socket;
 
 /// A buffer in use is this large; PostgreSQL itself sends pieces of 8 KiB.
-pub(super) const BUFFER: usize = 16 * 1024;
+const BUFFER: usize = 16 * 1024;
 /// A buffer that grew beyond this shrinks when it is empty.
 const LARGE_BUFFER: usize = 256 * 1024;
 
@@ -53,12 +53,24 @@ impl Wire {
         Poll::Ready(Ok(()))
     }
 
-    /// Wait for bytes in the input, about `size` at most.
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, size: usize) -> Poll<Result<(), Broken>> {
+    /// Wait for bytes in the input.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         // Room for a whole piece, so that a small answer is one read.
-        if self.input.capacity() - self.input.len() < size / 2 {
-            self.input.reserve(size);
+        if self.input.capacity() - self.input.len() < BUFFER / 2 {
+            self.input.reserve(BUFFER);
         }
+        self.poll_more(cx)
+    }
+
+    /// Wait for bytes in the input, which holds less than `size` and gets no more than that.
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, size: usize) -> Poll<Result<(), Broken>> {
+        if self.input.capacity() < size {
+            self.input.reserve(size - self.input.len());
+        }
+        self.poll_more(cx)
+    }
+
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         if ready!(pin!(self.socket.read_buf(&mut self.input)).poll(cx))? == 0 {
             return Poll::Ready(Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()));
         }
