@@ -84,6 +84,7 @@ fn project_migrations() -> Runner {
         ("V2__default_privileges", include_str!("../migrations/project/V2__default_privileges.sql")),
         ("V3__schema_watch", include_str!("../migrations/project/V3__schema_watch.sql")),
         ("V4__realtime_publication", include_str!("../migrations/project/V4__realtime_publication.sql")),
+        ("V5__policy_watch", include_str!("../migrations/project/V5__policy_watch.sql")),
     ])
 }
 

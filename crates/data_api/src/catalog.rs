@@ -80,8 +80,19 @@ pub(crate) struct Catalog {
     handlers: HashMap<Option<Name>, HashMap<MediaType, Handler>>,
     /// Roles that a request may run as, if they have settings of their own.
     roles: HashMap<String, Role>,
+    /// What the database's code does with a request's settings.
+    pub(crate) uses: Uses,
     /// What was planned with it.
     pub(crate) prepared: Kept,
+}
+
+/// What the database's code may do with a request's settings; those that nobody reads are not made.
+#[derive(Debug, Clone, Copy, Default, serde::Deserialize)]
+pub(crate) struct Uses {
+    /// Read `request.method`, `request.path`, `request.headers` or `request.cookies`.
+    pub(crate) request: bool,
+    /// Set `response.headers` or `response.status`.
+    pub(crate) response: bool,
 }
 
 /// With more tables than this in a schema, nothing similar is searched: it would cost more than it helps.

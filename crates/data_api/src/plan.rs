@@ -60,6 +60,8 @@ pub(crate) struct Shaped<'a> {
     pub(crate) representation: Representation<'a>,
     /// What the body is called.
     pub(crate) media: MediaType,
+    /// Whether the database may have a say about headers and status.
+    pub(crate) responds: bool,
 }
 
 impl Shaped<'_> {

@@ -231,6 +231,7 @@ impl<'a> Exchange<'a> {
                 schema: request.schema,
                 timezone: request.preferences.timezone.as_deref(),
                 settings: &self.project.rest,
+                is_read: self.catalog.uses.request,
                 role_settings: self.catalog.role_settings(self.caller.role()),
                 function_settings,
             },

@@ -56,11 +56,12 @@ impl Outcome {
         if form == Form::Plan {
             return Self { body: plan_text(&answer).into(), count: 1, ..Self::default() };
         }
-        let Some(row) = answer.rows.first() else { return Self::default() };
+        let count = affected(&answer);
+        let Some(row) = answer.rows.first() else { return Self { count, ..Self::default() } };
         let number = |idx: usize| row.text(idx).and_then(|it| it.parse().ok());
         Self {
             total: number(column::TOTAL),
-            count: number(column::COUNT).unwrap_or_default(),
+            count,
             body: match answer.tail {
                 None => Content::of(row.bytes(column::BODY), form),
                 Some(tail) => Content::pieces(tail, form, database),
@@ -70,6 +71,14 @@ impl Outcome {
             inserted: number(column::INSERTED),
             location: row.text(column::LOCATION).and_then(|it| serde_json::from_str(it).ok()),
         }
+    }
+}
+
+/// How many rows there are: what the row that carries everything says, else what PostgreSQL says of a plain change.
+fn affected(answer: &Answer) -> i64 {
+    match answer.rows.first() {
+        Some(row) => row.text(column::COUNT).and_then(|it| it.parse().ok()).unwrap_or_default(),
+        None => i64::try_from(answer.affected).unwrap_or(i64::MAX),
     }
 }
 
@@ -124,11 +133,9 @@ impl Runner<'_> {
         let end = match (keep, check.is_needed()) {
             (false, _) => End::Rollback,
             (true, false) => End::Commit,
-            (true, true) => End::If(Box::new(move |answer: &Answer| {
-                let row = answer.rows.first();
-                let count = row.and_then(|it| it.text(column::COUNT)?.parse().ok()).unwrap_or_default();
-                check.violation(count).is_none()
-            })),
+            (true, true) => {
+                End::If(Box::new(move |answer: &Answer| check.violation(affected(answer)).is_none()))
+            }
         };
         let session = self.session(form);
         let answer = self.database.write(&session, statement, end).await.map_err(|it| self.error(it))?;

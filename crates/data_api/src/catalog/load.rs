@@ -11,7 +11,7 @@ use store::{Database, Session, Statement};
 
 use super::links::{self, Constraint, RowFunction, Sources, View};
 use super::role::Role;
-use super::{Catalog, Expression, Function, Handler, Name, Parameter, Table};
+use super::{Catalog, Expression, Function, Handler, Name, Parameter, Table, Uses};
 use crate::request::MediaType;
 
 /// Where the isolation level of a function's transaction is.
@@ -47,8 +47,8 @@ pub(super) async fn load(database: &Database, settings: &RestSettings) -> Result
     catalog.add_functions(functions);
     catalog.add_representations(casts);
     catalog.add_handlers(handlers);
-    let responders: Vec<bool> = rows(database, include_str!("load/responders.sql"), None).await?;
-    catalog.responds = responders.contains(&true);
+    let uses: Vec<Uses> = rows(database, include_str!("load/uses.sql"), Some(&schemas)).await?;
+    catalog.uses = uses.first().copied().unwrap_or(Uses { request: true, response: true });
     let roles: Vec<Role> = rows(database, include_str!("load/roles.sql"), None).await?;
     catalog.roles = roles.into_iter().map(|it| (it.name.clone(), it)).collect();
     Ok(catalog)

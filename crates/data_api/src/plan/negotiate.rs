@@ -29,7 +29,7 @@ pub(super) fn shape<'a>(
         _ => request.preferences.representation == Some(Return::Representation),
     };
     let representation = if has_body { representation } else { Representation::None };
-    Ok(Shaped { rows, representation, media })
+    Ok(Shaped { rows, representation, media, responds: context.catalog.uses.response })
 }
 
 fn selects_everything(rows: &ReadPlan<'_>) -> bool {

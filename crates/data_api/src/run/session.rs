@@ -26,6 +26,8 @@ pub(crate) struct Head<'a> {
     pub(crate) timezone: Option<&'a str>,
     /// The project's settings.
     pub(crate) settings: &'a RestSettings,
+    /// Whether anybody reads method, path, headers and cookies.
+    pub(crate) is_read: bool,
     /// Settings of the caller's role: `name=value`.
     pub(crate) role_settings: &'a [String],
     /// Settings of the function that is called: `name=value`.
@@ -43,10 +45,12 @@ pub(crate) fn session(caller: &Caller, head: Head<'_>) -> Session {
     let extra = head.settings.db_extra_search_path.iter().map(String::as_str);
     settings.push(("search_path".into(), search_path(std::iter::once(head.schema).chain(extra))));
     settings.push(("request.jwt.claims".into(), caller.claims.json.clone()));
-    settings.push(("request.method".into(), head.method.as_str().to_owned()));
-    settings.push(("request.path".into(), head.path.to_owned()));
-    settings.push(("request.headers".into(), headers(head.headers)));
-    settings.push(("request.cookies".into(), cookies(head.headers)));
+    if head.is_read {
+        settings.push(("request.method".into(), head.method.as_str().to_owned()));
+        settings.push(("request.path".into(), head.path.to_owned()));
+        settings.push(("request.headers".into(), headers(head.headers)));
+        settings.push(("request.cookies".into(), cookies(head.headers)));
+    }
     if let Some(timezone) = head.timezone {
         settings.push(("timezone".into(), timezone.to_owned()));
     }

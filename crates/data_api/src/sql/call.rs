@@ -21,8 +21,8 @@ pub(crate) fn call(
     sql.explain(&plan.shaped.media);
     sql.text("with pgrst_source as (").result(plan, payload).text(") select ");
     sql.total(&plan.shaped.rows, count, max_rows).text(", ");
-    sql.text(if function.returns.set { "count(_t.*), " } else { "1, " });
-    sql.response_settings().text(", null, null, ").body(&plan.shaped, Some(function));
+    sql.text(if function.returns.set { "count(*), " } else { "1, " });
+    sql.response_settings(&plan.shaped).text(", null, null, ").body(&plan.shaped, Some(function));
     sql.text(" from (").level(None, &plan.shaped.rows).text(") _t");
     sql.finish()
 }

@@ -12,8 +12,8 @@ pub(crate) fn read(shaped: &Shaped<'_>, count: Option<Count>, max_rows: Option<u
     let mut sql = Sql::new();
     sql.explain(&shaped.media);
     sql.text("with pgrst_source as (").level(None, &shaped.rows).text(") select ");
-    sql.total(&shaped.rows, count, max_rows).text(", count(_t.*), ");
-    sql.response_settings().text(", null, null, ").body(shaped, None).text(" from pgrst_source _t");
+    sql.total(&shaped.rows, count, max_rows).text(", count(*), ");
+    sql.response_settings(shaped).text(", null, null, ").body(shaped, None).text(" from pgrst_source _t");
     sql.finish()
 }
 
@@ -39,7 +39,7 @@ impl Sql {
             return self.text("null::bigint");
         }
         if rows.range.is_all() {
-            return self.text("count(_t.*)");
+            return self.text("count(*)");
         }
         self.text("(select count(*) from (").count_query(None, rows);
         if let (Some(Count::Estimated), Some(max_rows)) = (count, max_rows) {

@@ -17,8 +17,11 @@ impl Sql {
         self.text(") ")
     }
 
-    /// The settings by which the database overrides headers and status.
-    pub(super) fn response_settings(&mut self) -> &mut Self {
+    /// The settings by which the database overrides headers and status; null where nothing sets them.
+    pub(super) fn response_settings(&mut self, shaped: &Shaped<'_>) -> &mut Self {
+        if !shaped.responds {
+            return self.text("null, null");
+        }
         self.text("nullif(current_setting('response.headers', true), ''), ")
             .text("nullif(current_setting('response.status', true), '')")
     }

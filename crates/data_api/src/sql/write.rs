@@ -2,8 +2,8 @@
 
 use crate::catalog::Table;
 use crate::plan::{BodyColumn, Change, Condition, Conflict, Representation, Returning, WritePlan};
-use crate::request::Payload;
 use crate::request::prefer::Resolution;
+use crate::request::{MediaType, Payload};
 
 use super::Sql;
 
@@ -13,9 +13,13 @@ const COUNT_UPDATED: &str = " where set_config('pgrst.updated', (coalesce(nullif
 /// The statement of a mutation; `with_location` asks for the primary key of a single new row.
 pub(crate) fn write(plan: &WritePlan<'_>, with_location: bool) -> store::Statement {
     let mut sql = Sql::new();
+    if is_plain(plan) && !with_location {
+        sql.change(plan, false);
+        return sql.finish();
+    }
     sql.explain(&plan.shaped.media);
-    sql.text("with pgrst_source as (").change(plan).text(") select null::bigint, count(_t.*), ");
-    sql.response_settings().text(", ").inserted(&plan.change).text(", ");
+    sql.text("with pgrst_source as (").change(plan, true).text(") select null::bigint, count(*), ");
+    sql.response_settings(&plan.shaped).text(", ").inserted(&plan.change).text(", ");
     if with_location {
         sql.location(plan.table);
     } else {
@@ -31,8 +35,19 @@ pub(crate) fn write(plan: &WritePlan<'_>, with_location: bool) -> store::Stateme
     sql.finish()
 }
 
+/// Whether nothing is told about the rows but how many there are, which PostgreSQL tells by itself.
+fn is_plain(plan: &WritePlan<'_>) -> bool {
+    let shaped = &plan.shaped;
+    let counts = matches!(&plan.change, Change::Insert { conflict: Some(it), .. } if it.resolution == Resolution::MergeDuplicates);
+    shaped.representation == Representation::None
+        && !shaped.responds
+        && !counts
+        && !matches!(shaped.media, MediaType::Plan(_))
+}
+
 impl Sql {
-    fn change(&mut self, plan: &WritePlan<'_>) -> &mut Self {
+    /// The change itself; with `returns`, its rows as the rest of the statement needs them.
+    fn change(&mut self, plan: &WritePlan<'_>, returns: bool) -> &mut Self {
         let table = plan.table;
         match &plan.change {
             Change::Insert { body, columns, defaults, conflict, conditions } => {
@@ -45,17 +60,17 @@ impl Sql {
                 if let Some(conflict) = conflict {
                     self.on_conflict(conflict, columns);
                 }
-                self.returning(&table.name.name, true, &plan.returning, table)
+                self.returning(true, returns.then_some(plan))
             }
             Change::Update { columns, .. } if columns.is_empty() => self.nothing(table, &plan.returning),
             Change::Update { body, columns, defaults, conditions } => {
                 self.update(table, (body, columns, *defaults)).where_all(&table.name.name, conditions);
-                self.returning(&table.name.name, false, &plan.returning, table)
+                self.returning(false, returns.then_some(plan))
             }
             Change::Delete { conditions } => {
                 self.text("delete from ").qualified(&table.name).text(" as ").name(&table.name.name);
                 self.where_all(&table.name.name, conditions);
-                self.returning(&table.name.name, false, &plan.returning, table)
+                self.returning(false, returns.then_some(plan))
             }
         }
     }
@@ -99,18 +114,14 @@ impl Sql {
         self.text(COUNT_UPDATED);
     }
 
-    fn returning(
-        &mut self,
-        alias: &str,
-        is_insert: bool,
-        returning: &Returning<'_>,
-        table: &Table,
-    ) -> &mut Self {
+    /// What of `plan` comes back.
+    fn returning(&mut self, is_insert: bool, plan: Option<&WritePlan<'_>>) -> &mut Self {
+        let Some(WritePlan { table, returning, .. }) = plan else { return self };
         let qualify = |sql: &mut Self| {
             if is_insert {
                 sql.qualified(&table.name);
             } else {
-                sql.name(alias);
+                sql.name(&table.name.name);
             }
         };
         self.text(" returning ");
@@ -146,9 +157,7 @@ impl Sql {
             Change::Insert { conflict: Some(conflict), .. }
                 if conflict.resolution == Resolution::MergeDuplicates =>
             {
-                self.text(
-                    "count(_t.*) - coalesce(nullif(current_setting('pgrst.updated', true), '')::int, 0)",
-                )
+                self.text("count(*) - coalesce(nullif(current_setting('pgrst.updated', true), '')::int, 0)")
             }
             _ => self.text("null"),
         }
@@ -157,7 +166,7 @@ impl Sql {
     /// The primary key of the only row, as a JSON array of text.
     fn location(&mut self, table: &Table) {
         let keys = table.columns.keys().filter(|it| table.primary_key.contains(it));
-        self.text("case when count(_t.*) = 1 then (select json_build_array(").join(", ", keys, |sql, it| {
+        self.text("case when count(*) = 1 then (select json_build_array(").join(", ", keys, |sql, it| {
             sql.text("_l.row->>").text_value(it);
         });
         self.text(") from (select row_to_json(_s.*) as row from pgrst_source _s limit 1) _l) end");

@@ -1,0 +1,113 @@
+//! Settings of a request that no code in the database reads are not made; any code that might read them brings them.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::support::Api;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Code that reads or sets settings of a request: what makes it, the request, its answer, and what removes it.
+const CODE: [(&str, &str, &str, &str); 8] = [
+    (
+        "create function public.seen() returns text language sql stable as $$ select current_setting('request.path', true) $$",
+        "GET /rpc/seen",
+        "200\ncontent-range: 0-0/*\n\n\"/rpc/seen\"",
+        "drop function public.seen()",
+    ),
+    (
+        "create function public.atom() returns text stable language sql begin atomic select current_setting('request.method', true); end",
+        "GET /rpc/atom",
+        "200\ncontent-range: 0-0/*\n\n\"GET\"",
+        "drop function public.atom()",
+    ),
+    (
+        "create function public.named(name text) returns text language plpgsql stable as $$ begin return current_setting(name, true); end $$",
+        "GET /rpc/named?name=request.cookies",
+        "200\ncontent-range: 0-0/*\n\n\"{}\"",
+        "drop function public.named(text)",
+    ),
+    (
+        "create view public.seen as select current_setting('request.headers', true)::json->>'x-a' as a",
+        "GET /seen\nx-a: b",
+        "200\ncontent-range: 0-0/*\n\n[{\"a\":\"b\"}]",
+        "drop view public.seen",
+    ),
+    (
+        "create policy seen on public.kept for select using (note = current_setting('request.headers', true)::json->>'x-a')",
+        "GET /kept?select=note\nx-a: one",
+        "200\ncontent-range: 0-0/*\n\n[{\"note\":\"one\"}]",
+        "drop policy seen on public.kept",
+    ),
+    (
+        "alter table public.kept alter note set default current_setting('request.method', true)",
+        "POST /kept?select=note\nprefer: return=representation, missing=default, tx=rollback",
+        "201\ncontent-range: */*\npreference-applied: missing=default, return=representation, tx=rollback\n\n[{\"note\":\"POST\"}]",
+        "alter table public.kept alter note drop default",
+    ),
+    (
+        "alter table public.kept add constraint seen check (coalesce(current_setting('request.path', true), '') <> '/kept') not valid",
+        "POST /kept?select=note\nprefer: tx=rollback",
+        "400",
+        "alter table public.kept drop constraint seen",
+    ),
+    (
+        "create function public.teapot() returns boolean language plpgsql as $$ begin perform set_config('response.status', '418', true); return true; end $$; \
+         create view public.teapot as select public.teapot() as hot",
+        "GET /teapot",
+        "418\ncontent-range: 0-0/*\n\n[{\"hot\":true}]",
+        "drop view public.teapot; drop function public.teapot()",
+    ),
+];
+
+/// Reads a setting by a name that nobody finds in its source.
+const HIDDEN: &str = "create function public.hidden() returns text language plpgsql stable as $$ declare it text; \
+     begin execute 'select current_' || 'setting(''req' || 'uest.path'', true)' into it; return it; end $$";
+
+async fn until(api: &Api, role: &str, head: &str, expected: &str) {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let body = if head.starts_with("POST") { "{\"id\":9}" } else { "" };
+        let answer = api.ask(api.test.caller(role), head, body).await;
+        if answer == expected || (!expected.contains('\n') && answer.starts_with(expected)) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{head}: {answer}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[test]
+fn settings_of_a_request_are_made_as_soon_as_some_code_may_read_them() {
+    testkit::run(async {
+        let api = Api::empty("uses").await;
+        let owner = api.test.owner().await;
+        let tables = "create table public.kept (id int primary key, note text); insert into kept values (1, 'one'), (2, 'two'); \
+             alter table public.kept enable row level security; grant all on public.kept to anon, service_role";
+        owner.batch_execute(tables).await.unwrap();
+        owner.batch_execute(HIDDEN).await.unwrap();
+        until(&api, "anon", "GET /rpc/hidden", "200\ncontent-range: 0-0/*\n\nnull").await;
+        for (make, head, expected, remove) in CODE {
+            owner.batch_execute(make).await.unwrap();
+            let role = if make.contains("policy") { "anon" } else { "service_role" };
+            until(&api, role, head, expected).await;
+            owner.batch_execute(remove).await.unwrap();
+        }
+        owner.batch_execute("create function public.other() returns text language sql as $$ select current_setting('request.jwt.claims') $$").await.unwrap();
+        // An empty text where the connection had the setting before.
+        until(&api, "anon", "GET /rpc/hidden", "200\ncontent-range: 0-0/*\n\n\"\"").await;
+    });
+}
+
+#[test]
+fn where_nobody_tells_of_changes_all_settings_are_made() {
+    testkit::run(async {
+        let api = Api::empty("untold").await;
+        let owner = api.test.admin().await;
+        owner.batch_execute("drop event trigger pgrst_ddl_watch").await.unwrap();
+        owner.batch_execute(HIDDEN).await.unwrap();
+        owner.batch_execute("grant execute on function public.hidden() to anon; notify pgrst").await.unwrap();
+        until(&api, "anon", "GET /rpc/hidden", "200\ncontent-range: 0-0/*\n\n\"/rpc/hidden\"").await;
+    });
+}
