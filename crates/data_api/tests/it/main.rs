@@ -7,6 +7,7 @@ mod calls;
 mod catalog;
 mod embeds;
 mod errors;
+mod large;
 mod openapi;
 mod reads;
 mod rights;
