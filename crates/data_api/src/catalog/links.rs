@@ -142,12 +142,14 @@ pub(super) struct Sources {
 type Shown = HashMap<i32, Vec<String>>;
 
 /// Views by the table that they show columns of.
-struct Views<'a> {
+#[derive(Debug)]
+pub(super) struct Views<'a> {
     by_table: HashMap<u32, Vec<(&'a Name, Shown)>>,
 }
 
 impl<'a> Views<'a> {
-    fn new(views: &'a [View], exposed: &[String]) -> Self {
+    /// Those of the exposed schemas; all of them are followed.
+    pub(super) fn new(views: &'a [View], exposed: &[String]) -> Self {
         let direct: HashMap<u32, Vec<(i32, ColumnId)>> =
             views.iter().map(|it| (it.oid, origins::direct(&it.definition))).collect();
         let mut by_table: HashMap<u32, Vec<(&Name, Shown)>> = HashMap::new();
@@ -206,8 +208,7 @@ fn ends<'a>(
 }
 
 /// Give views the primary keys of the tables behind them.
-pub(super) fn add_view_keys(tables: &mut [Table], sources: &Sources, exposed: &[String]) {
-    let views = Views::new(&sources.views, exposed);
+pub(super) fn add_view_keys(tables: &mut [Table], sources: &Sources, views: &Views<'_>) {
     let mut keys: HashMap<&Name, Vec<String>> = HashMap::new();
     for constraint in sources.constraints.iter().filter(|it| it.kind == 'p') {
         for (view, shown) in views.by_table.get(&constraint.table_oid).into_iter().flatten() {
@@ -228,11 +229,11 @@ pub(super) fn add_view_keys(tables: &mut [Table], sources: &Sources, exposed: &[
 /// All relationships between relations of one exposed schema, by origin; candidates in the order they are listed.
 pub(super) fn find(
     sources: &Sources,
+    views: &Views<'_>,
     tables: &[Table],
     exposed: &[String],
 ) -> HashMap<Name, Vec<Relationship>> {
-    let views = Views::new(&sources.views, exposed);
-    let mut found = direct(sources, &views, exposed);
+    let mut found = direct(sources, views, exposed);
     let junctions = junctions(&found, sources, tables);
     let inverse: Vec<_> = found.iter().map(|(it, origin_is_view)| invert(it, *origin_is_view)).collect();
     let mut by_origin: HashMap<Name, Vec<Relationship>> = HashMap::new();

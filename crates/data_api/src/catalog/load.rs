@@ -7,9 +7,9 @@ use bytes::Bytes;
 use common::RestSettings;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use store::{Database, Session, Statement};
+use store::{Answer, Database, Session, Statement};
 
-use super::links::{self, Constraint, RowFunction, Sources, View};
+use super::links::{self, Constraint, RowFunction, Sources, View, Views};
 use super::role::Role;
 use super::{Catalog, Expression, Function, Handler, Name, Parameter, Table, Uses};
 use crate::request::MediaType;
@@ -22,36 +22,72 @@ const ISOLATION: &str = "default_transaction_isolation";
 /// # Errors
 /// [`store::Error`] when the database does not answer or a row cannot be read.
 pub(super) async fn load(database: &Database, settings: &RestSettings) -> Result<Catalog, store::Error> {
-    let exposed = &settings.db_schemas;
-    let schemas = crate::sql::array_literal(exposed.iter().map(String::as_str));
-    let mut tables: Vec<Table> = rows(database, include_str!("load/tables.sql"), Some(&schemas)).await?;
-    let mut functions: Vec<Function> =
-        rows(database, include_str!("load/functions.sql"), Some(&schemas)).await?;
-    let sources = Sources {
-        constraints: rows::<Constraint>(database, include_str!("load/constraints.sql"), None).await?,
-        views: rows::<View>(database, include_str!("load/views.sql"), None).await?,
-        functions: rows::<RowFunction>(database, include_str!("load/row_functions.sql"), None).await?,
-    };
-    let casts: Vec<Cast> = rows(database, include_str!("load/representations.sql"), None).await?;
-    let handlers: Vec<HandlerRow> = rows(database, include_str!("load/handlers.sql"), Some(&schemas)).await?;
-    for function in &mut functions {
-        function.settings.retain(|it| is_hoisted(it, &settings.db_hoisted_tx_settings));
+    let answers = Answers::fetch(database, &settings.db_schemas).await?;
+    let settings = settings.clone();
+    // With thousands of relations it takes a while, in which no request should have to wait.
+    let building = tokio::task::spawn_blocking(move || answers.build(&settings));
+    building.await.map_err(|error| store::Error::Connect(Box::new(error)))?
+}
+
+/// What the database said.
+#[derive(Debug)]
+struct Answers {
+    tables: Answer,
+    functions: Answer,
+    constraints: Answer,
+    views: Answer,
+    row_functions: Answer,
+    representations: Answer,
+    handlers: Answer,
+    uses: Answer,
+    roles: Answer,
+}
+
+impl Answers {
+    async fn fetch(database: &Database, exposed: &[String]) -> Result<Self, store::Error> {
+        let schemas = crate::sql::array_literal(exposed.iter().map(String::as_str));
+        let schemas = Some(schemas.as_str());
+        Ok(Self {
+            tables: ask(database, include_str!("load/tables.sql"), schemas).await?,
+            functions: ask(database, include_str!("load/functions.sql"), schemas).await?,
+            constraints: ask(database, include_str!("load/constraints.sql"), None).await?,
+            views: ask(database, include_str!("load/views.sql"), None).await?,
+            row_functions: ask(database, include_str!("load/row_functions.sql"), None).await?,
+            representations: ask(database, include_str!("load/representations.sql"), None).await?,
+            handlers: ask(database, include_str!("load/handlers.sql"), schemas).await?,
+            uses: ask(database, include_str!("load/uses.sql"), schemas).await?,
+            roles: ask(database, include_str!("load/roles.sql"), None).await?,
+        })
     }
-    links::add_view_keys(&mut tables, &sources, exposed);
-    let relationships = links::find(&sources, &tables, exposed);
-    let mut catalog = Catalog::default();
-    for schema in exposed {
-        catalog.schemas.entry(schema.clone()).or_default();
+
+    fn build(&self, settings: &RestSettings) -> Result<Catalog, store::Error> {
+        let exposed = &settings.db_schemas;
+        let mut tables: Vec<Table> = rows(&self.tables)?;
+        let mut functions: Vec<Function> = rows(&self.functions)?;
+        for function in &mut functions {
+            function.settings.retain(|it| is_hoisted(it, &settings.db_hoisted_tx_settings));
+        }
+        let sources = Sources {
+            constraints: rows::<Constraint>(&self.constraints)?,
+            views: rows::<View>(&self.views)?,
+            functions: rows::<RowFunction>(&self.row_functions)?,
+        };
+        let views = Views::new(&sources.views, exposed);
+        links::add_view_keys(&mut tables, &sources, &views);
+        let relationships = links::find(&sources, &views, &tables, exposed);
+        let mut catalog = Catalog::default();
+        for schema in exposed {
+            catalog.schemas.entry(schema.clone()).or_default();
+        }
+        catalog.add_relations(tables, relationships);
+        catalog.add_functions(functions);
+        catalog.add_representations(rows(&self.representations)?);
+        catalog.add_handlers(rows(&self.handlers)?);
+        let uses: Vec<Uses> = rows(&self.uses)?;
+        catalog.uses = uses.first().copied().unwrap_or(Uses { request: true, response: true });
+        catalog.roles = rows::<Role>(&self.roles)?.into_iter().map(|it| (it.name.clone(), it)).collect();
+        Ok(catalog)
     }
-    catalog.add_relations(tables, relationships);
-    catalog.add_functions(functions);
-    catalog.add_representations(casts);
-    catalog.add_handlers(handlers);
-    let uses: Vec<Uses> = rows(database, include_str!("load/uses.sql"), Some(&schemas)).await?;
-    catalog.uses = uses.first().copied().unwrap_or(Uses { request: true, response: true });
-    let roles: Vec<Role> = rows(database, include_str!("load/roles.sql"), None).await?;
-    catalog.roles = roles.into_iter().map(|it| (it.name.clone(), it)).collect();
-    Ok(catalog)
 }
 
 /// Whether a function's setting (`name=value`) holds for the whole transaction of its call.
@@ -137,16 +173,16 @@ fn takes_a_body(function: &Function) -> bool {
         .is_some_and(|it| ["json", "jsonb", "text", "xml", "bytea"].contains(&it.type_name.as_str()))
 }
 
-/// The rows of a statement, each from its first column's JSON.
-async fn rows<T: DeserializeOwned>(
-    database: &Database,
-    text: &'static str,
-    schemas: Option<&str>,
-) -> Result<Vec<T>, store::Error> {
-    let session = Session { settings: vec![("search_path".into(), String::new())], ..Session::default() };
+async fn ask(database: &Database, text: &'static str, schemas: Option<&str>) -> Result<Answer, store::Error> {
+    // Compiling takes longer than these statements do, and PostgreSQL would: it guesses them to be large.
+    let settings = [("search_path", ""), ("jit", "off")].map(|(name, value)| (name.into(), value.to_owned()));
+    let session = Session { settings: settings.into(), ..Session::default() };
     let params = schemas.map(|it| Some(Bytes::copy_from_slice(it.as_bytes()))).into_iter().collect();
-    let statement = Statement { text: Arc::from(text), params };
-    let answer = database.read(&session, &statement).await?;
+    database.read(&session, &Statement { text: Arc::from(text), params }).await
+}
+
+/// The rows of an answer, each from its first column's JSON.
+fn rows<T: DeserializeOwned>(answer: &Answer) -> Result<Vec<T>, store::Error> {
     let parse = |row: &store::Row| {
         serde_json::from_slice(row.bytes(0).map(Bytes::as_ref).unwrap_or_default())
             .map_err(|error| store::Error::Connect(Box::new(error)))

@@ -69,21 +69,22 @@ struct Tokens<'a>(&'a str);
 
 impl<'a> Tokens<'a> {
     fn next(&mut self) -> Option<&'a str> {
-        let text = self.0.trim_start_matches([' ', '\n', '\t']);
-        let first = text.bytes().next()?;
-        let mut end = 1;
-        if !b"(){}".contains(&first) {
-            let mut escaped = false;
-            end = text.len();
-            for (at, it) in text.bytes().enumerate() {
-                if !escaped && b"(){} \n\t".contains(&it) {
-                    end = at;
-                    break;
-                }
-                escaped = !escaped && it == b'\\';
+        let bytes = self.0.as_bytes();
+        let start = bytes.iter().position(|it| !matches!(it, b' ' | b'\n' | b'\t'))?;
+        let word = bytes.get(start..)?;
+        let length = match word.first()? {
+            b'(' | b')' | b'{' | b'}' => 1,
+            _ => {
+                let mut escaped = false;
+                let ends = |it: &u8| {
+                    let ends = !escaped && matches!(it, b'(' | b')' | b'{' | b'}' | b' ' | b'\n' | b'\t');
+                    escaped = !escaped && *it == b'\\';
+                    ends
+                };
+                word.iter().position(ends).unwrap_or(word.len())
             }
-        }
-        let (token, rest) = text.split_at_checked(end)?;
+        };
+        let (token, rest) = self.0.get(start..)?.split_at_checked(length)?;
         self.0 = rest;
         Some(token)
     }

@@ -68,7 +68,8 @@ pub(crate) fn catalog() -> Catalog {
     let exposed = vec!["public".to_owned()];
     let constraints = serde_json::from_value(constraints).unwrap();
     let sources = Sources { constraints, views: Vec::new(), functions: Vec::new() };
-    let relationships = links::find(&sources, &tables, &exposed);
+    let views = links::Views::new(&sources.views, &exposed);
+    let relationships = links::find(&sources, &views, &tables, &exposed);
     let integer = |name: &str, required: bool| json!({"name": name, "type": "integer", "cast": "integer", "required": required, "variadic": false});
     let row = json!({"schema": "public", "name": "people", "set": true, "composite": true});
     let value = json!({"schema": "pg_catalog", "name": "int4", "set": false, "composite": false});

@@ -77,19 +77,43 @@ fn many_first_requests_load_the_catalog_and_all_succeed() {
     });
 }
 
+/// 1,000 tables, 3,000 foreign keys, 500 views, 500 functions.
+const LARGE: &str = "do $$ begin
+    for i in 1..1000 loop
+        execute format('create table t%s (id int primary key, a text not null, b text default ''x'', c int, d jsonb,
+            e timestamptz default now(), f1 int, f2 int, f3 int)', i);
+    end loop;
+    for i in 1..1000 loop
+        for j in 1..3 loop
+            execute format('alter table t%s add constraint t%s_f%s foreign key (f%s) references t%s',
+                i, i, j, j, 1 + (i * 7 + j * 131) % 1000);
+        end loop;
+    end loop;
+    for i in 1..500 loop
+        execute format('create view v%s as select t.id, t.a, t.b, t.f1, u.a as ua, u.f2 from t%s t
+            join t%s u on u.id = t.f1', i, i, 1 + (i * 7 + 131) % 1000);
+        execute format('create function f%s(x int, y text default null) returns setof t%s language sql stable
+            as ''select * from t%s where id = x''', i, i, i);
+    end loop;
+end $$";
+
+// 1,000 tables in 2 s; 0.7 s were measured unoptimised on two idle cores. Unoptimised beside other tests gets more room.
 #[test]
 fn a_thousand_tables_load_within_two_seconds() {
     testkit::run(async {
-        let api = Api::new("many", "commit").await;
-        let owner = api.test.owner().await;
-        let create = "do $$ begin for i in 1..1000 loop
-            execute format('create table t%s (id int primary key, a text, b text, c int references teams, d jsonb)', i);
-            end loop; end $$";
-        owner.batch_execute(create).await.unwrap();
-        let start = tokio::time::Instant::now();
-        let answer = api.ask(api.test.caller("service_role"), "GET /t1000?select=id,teams(name)", "").await;
-        assert!(answer.starts_with("200"), "{answer}");
-        // REQ: 1,000 tables in 2 s on an idle machine; the bound here leaves room for a busy one.
-        assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+        let mut api = Api::new("many", "commit").await;
+        api.test.owner().await.batch_execute(LARGE).await.unwrap();
+        let mut best = Duration::MAX;
+        for _ in 0..5 {
+            // Another version of the project loads anew.
+            api.set(|_| {});
+            let start = tokio::time::Instant::now();
+            let request = "GET /t1000?select=id,one:t132!t1000_f1(a),v132(ua)";
+            let answer = api.ask(api.test.caller("service_role"), request, "").await;
+            assert!(answer.starts_with("200"), "{answer}");
+            best = best.min(start.elapsed());
+        }
+        let limit = if cfg!(debug_assertions) { 5 } else { 2 };
+        assert!(best < Duration::from_secs(limit), "{best:?}");
     });
 }
