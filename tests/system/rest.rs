@@ -152,3 +152,33 @@ fn rest_says_what_is_wrong_with_its_settings() {
     let (code, message) = home.refusal(&["rest", "nowhere.conf"]);
     assert!(code == 1 && message.contains("nowhere.conf"), "{message}");
 }
+
+#[tokio::test]
+async fn clients_of_supabase_find_the_data_api_at_rest_v1() {
+    let search = state::postgres::Search { only: None, path: std::env::var_os("PATH") };
+    let cluster = state::postgres::ephemeral(&search).await.unwrap();
+    connect(cluster.url()).await.batch_execute(PLAIN).await.unwrap();
+    let (_, place) = cluster.url().split_once('@').unwrap();
+    let home = &Home::new();
+    std::fs::write(home.file("rest.conf"), "db-schemas = \"shop\"\ndb-anon-role = \"visitor\"\n").unwrap();
+    let secret = "a secret of at least thirty-two bytes";
+    let rest = Rest::start(home, free_port(), |command| {
+        command.arg("--rest-v1").env("PGRST_DB_URI", format!("postgres://rest_login:pw@{place}"));
+        command.env("PGRST_JWT_SECRET", secret);
+    });
+    rest.until_answered(home, "/rest/v1/items?order=id", json!([{ "id": 1, "name": "hat" }])).await;
+    for path in ["/items", "/rest/v2/items", "/auth/v1/token"] {
+        assert_eq!(rest.get(path).await.unwrap().0, 404, "{path}");
+    }
+    // As supabase-js asks: the key is a token, and says who it is.
+    let ring = common::jwt::KeyRing::from_jwt_secret(secret).unwrap();
+    let key = ring.sign(json!({ "role": "member" }).as_object().unwrap()).unwrap();
+    let insert = |key: &str| {
+        let request = reqwest::Client::new().post(format!("{}/rest/v1/items", rest.url));
+        request.header("apikey", key).bearer_auth(key).json(&json!({ "id": 3 })).send()
+    };
+    assert_eq!(insert(&key).await.unwrap().status(), 201);
+    assert_eq!(insert("forged").await.unwrap().status(), 401);
+    let (_, document) = rest.get("/rest/v1/").await.unwrap();
+    assert_eq!(document["basePath"], "/rest/v1");
+}

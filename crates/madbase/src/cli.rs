@@ -89,6 +89,9 @@ pub(crate) struct Start {
 pub(crate) struct Rest {
     /// A configuration file as PostgREST has it; `PGRST_*` variables win over it.
     pub(crate) file: Option<PathBuf>,
+    /// Serve at /rest/v1 behind MadBase's gateway, as Supabase's clients ask, instead of at /.
+    #[arg(long)]
+    pub(crate) rest_v1: bool,
 }
 
 /// Where the control plane is, and who asks.

@@ -34,6 +34,8 @@ use crate::roles::CLOSE_LIMIT;
 use crate::settings::Environment;
 use crate::telemetry;
 
+/// Where Supabase's clients look for the data API.
+const REST_V1: &str = "/rest/v1";
 /// PostgREST has no bound; ours keeps one request from taking all memory.
 const MAX_BODY_BYTES: usize = 100 * 1024 * 1024;
 /// PostgREST leaves slow statements to `statement_timeout`.
@@ -53,11 +55,12 @@ pub(crate) async fn run(args: Rest, environment: Environment) -> Result<ExitCode
         Some(place) => Some(listen::open(place, "PGRST_ADMIN_SERVER_PORT").await?),
         None => None,
     };
-    let (sole, router, databases) = build(settings, &options, Arc::clone(&metrics))?;
+    let (sole, router, databases) = build(settings, &options, Arc::clone(&metrics), args.rest_v1)?;
     sole.begin().await?;
     let shutdown = CancellationToken::new();
     let keeper = tokio::spawn(Arc::clone(&sole).keep(options.db_channel.clone()));
-    output::note(&format!("The data API of database {} answers at {}", sole.database(), api.shown));
+    let path = if args.rest_v1 { REST_V1 } else { "" };
+    output::note(&format!("The data API of database {} answers at {}{path}", sole.database(), api.shown));
     let mut listeners = vec![serve(api, router, &shutdown)];
     if let Some(opened) = admin {
         output::note(&format!("The admin server answers at {}", opened.shown));
@@ -83,6 +86,7 @@ fn build(
     settings: Settings,
     options: &Options,
     metrics: telemetry::Render,
+    rest_v1: bool,
 ) -> Result<(Arc<Sole>, Router, Databases)> {
     let server = settings.server(options)?;
     let pools = PoolSettings {
@@ -94,7 +98,7 @@ fn build(
     let databases = Databases::new(server, pools);
     let config = data_api::Config {
         max_body_bytes: MAX_BODY_BYTES,
-        base_path: String::new(),
+        base_path: if rest_v1 { REST_V1.into() } else { String::new() },
         reads_settings: false,
         ..data_api::Config::default()
     };
@@ -102,7 +106,7 @@ fn build(
     let services = gateway::Services { auth: Router::new(), data_api: data_api::router(data_api.clone()) };
     let sole = Arc::new(Sole::new(settings, options, databases.clone(), data_api)?);
     let config = gateway::Config {
-        direct: true,
+        direct: !rest_v1,
         require_api_key: false,
         data_api: ServiceLimits { max_body_bytes: MAX_BODY_BYTES, timeout: REQUEST_TIMEOUT },
         max_tokens: options.rest.jwt_cache_max_entries,

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use common::{
-    ApiKeys, AuthSettings, Directory, Finding, Login, Logins, Project, ProjectId, ProjectRef, Vault,
+    ApiKeys, AuthSettings, Configured, Directory, Finding, Login, Logins, Project, ProjectId, ProjectRef,
+    Vault,
 };
 use data_api::DataApi;
 use secrecy::SecretString;
@@ -200,5 +201,10 @@ impl Directory for Sole {
     fn find<'a>(&'a self, _reference: &'a ProjectRef) -> Finding<'a> {
         let project = self.current();
         Box::pin(std::future::ready(Ok(Some(project))))
+    }
+
+    /// The gateway may remember an older one.
+    fn configured<'a>(&'a self, _project: &'a Arc<Project>) -> Configured<'a> {
+        Configured::Known(self.current())
     }
 }
