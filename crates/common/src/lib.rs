@@ -9,6 +9,7 @@ mod caller;
 mod error_kind;
 mod inbox;
 pub mod jwt;
+pub mod mail;
 mod project;
 mod sessions;
 mod settings;

@@ -279,6 +279,7 @@ pub struct AuthSettings {
 }
 
 impl Default for AuthSettings {
+    #[expect(clippy::too_many_lines, reason = "one line for each setting")]
     fn default() -> Self {
         Self {
             site_url: "http://localhost:3000".into(),

@@ -58,6 +58,12 @@ pub enum Error {
     /// Two changes of one project met.
     #[error("the project {0} was changed by somebody else at the same time")]
     Contended(ProjectRef),
+    /// The project has no signing key of that name.
+    #[error("there is no such signing key")]
+    UnknownSigningKey,
+    /// The signing keys do not allow that now; the text says why.
+    #[error("{0}")]
+    SigningKeys(&'static str),
     /// The stored secrets do not open with the master key.
     #[error("the master key does not fit the secrets in the control database")]
     MasterKey,
@@ -91,8 +97,8 @@ impl Error {
     /// Every code, in order: for `docs/reference/errors.md`.
     pub const CODES: &'static [&'static str] = &[
         "CP100", "CP101", "CP102", "CP103", "CP104", "CP105", "CP200", "CP300", "CP301", "CP302", "CP303",
-        "CP304", "CP305", "CP306", "CP307", "CP308", "CP309", "CP500", "CP501", "CP502", "CP503", "CP504",
-        "CP900", "CP901", "CP902", "CP903",
+        "CP304", "CP305", "CP306", "CP307", "CP308", "CP309", "CP310", "CP311", "CP500", "CP501", "CP502",
+        "CP503", "CP504", "CP900", "CP901", "CP902", "CP903",
     ];
 
     /// The stable code: CP1 the request, CP2 who asks, CP3 projects and routes, CP5 the installation, CP9 what is below.
@@ -115,6 +121,8 @@ impl Error {
             Self::DatabaseTaken(_) => "CP307",
             Self::TooManyProjects(_) => "CP308",
             Self::Contended(_) => "CP309",
+            Self::UnknownSigningKey => "CP310",
+            Self::SigningKeys(_) => "CP311",
             Self::Busy => "CP305",
             Self::MasterKey => "CP500",
             Self::NotSuperuser(_) => "CP501",
@@ -137,12 +145,15 @@ impl Error {
             }
             Self::TooLarge | Self::Busy => ErrorKind::Limited,
             Self::Token => ErrorKind::Unauthenticated,
-            Self::Route | Self::Method | Self::UnknownProject(_) => ErrorKind::NotFound,
+            Self::Route | Self::Method | Self::UnknownProject(_) | Self::UnknownSigningKey => {
+                ErrorKind::NotFound
+            }
             Self::ProjectExists(_)
             | Self::ProjectGoing(_)
             | Self::DefaultProject
             | Self::DatabaseTaken(_)
             | Self::TooManyProjects(_)
+            | Self::SigningKeys(_)
             | Self::Contended(_) => ErrorKind::Conflict,
             Self::Timeout => ErrorKind::Unavailable,
             Self::Store(it) if it.kind() == ErrorKind::Unavailable => ErrorKind::Unavailable,
@@ -185,6 +196,10 @@ impl Error {
             Self::TooManyProjects(_) => "Delete a project, or raise the limit of projects.",
             Self::Busy => "Try again in a few seconds.",
             Self::Contended(_) => "Read the project again and repeat the change.",
+            Self::UnknownSigningKey => "List the keys with `madbase project signing-keys list <ref>`.",
+            Self::SigningKeys(_) => {
+                "A key goes from standby to current by `rotate`, to previous by the next `rotate`, and then ends by `revoke`."
+            }
             Self::MasterKey => {
                 "Put back the key file that this data was made with; without it the secrets are lost."
             }
@@ -246,6 +261,8 @@ mod tests {
             Error::DatabaseTaken(text()),
             Error::TooManyProjects(1),
             Error::Contended(reference),
+            Error::UnknownSigningKey,
+            Error::SigningKeys("there is no standby key"),
             Error::Busy,
             Error::MasterKey,
             Error::NotSuperuser(text()),

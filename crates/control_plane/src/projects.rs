@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::lock::ClusterLock;
 use crate::queries::{Deed, NewRow, ProjectRow};
-use crate::secrets::Secrets;
+use crate::secrets::{Algorithm, Secrets};
 use crate::settings::{Change, Settings};
 use crate::{ControlPlane, Error, events, provision, queries};
 
@@ -191,6 +191,47 @@ impl ControlPlane {
         self.change(reference, who, |_, secrets| {
             secrets.rotate_opaque_keys()?;
             Ok(("keys.rotate", json!({"keys": ["publishable", "secret"]})))
+        })
+        .await
+    }
+
+    /// A signing key that waits to be used; its name.
+    pub(crate) async fn prepare_signing_key(
+        &self,
+        reference: &ProjectRef,
+        algorithm: Algorithm,
+        who: &str,
+    ) -> Result<ProjectRow, Error> {
+        self.change(reference, who, |_, secrets| {
+            let kid = secrets.signing_keys.prepare(algorithm, Timestamp::now())?;
+            Ok(("signing_keys.prepare", json!({"kid": kid, "algorithm": algorithm})))
+        })
+        .await
+    }
+
+    /// The standby key signs from now on.
+    pub(crate) async fn rotate_signing_key(
+        &self,
+        reference: &ProjectRef,
+        who: &str,
+    ) -> Result<ProjectRow, Error> {
+        self.change(reference, who, |_, secrets| {
+            let kid = secrets.signing_keys.rotate(Timestamp::now())?;
+            Ok(("signing_keys.rotate", json!({"kid": kid})))
+        })
+        .await
+    }
+
+    /// What the key `kid` signed is refused from now on.
+    pub(crate) async fn revoke_signing_key(
+        &self,
+        reference: &ProjectRef,
+        kid: &str,
+        who: &str,
+    ) -> Result<ProjectRow, Error> {
+        self.change(reference, who, |_, secrets| {
+            secrets.signing_keys.revoke(kid, Timestamp::now())?;
+            Ok(("signing_keys.revoke", json!({"kid": kid})))
         })
         .await
     }

@@ -2,8 +2,10 @@
 
 mod body;
 mod keys;
+mod mail;
 mod misc;
 mod projects;
+mod signing;
 mod wire;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -12,7 +14,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{get, patch, post};
+use axum::routing::{get, post};
 use secrecy::ExposeSecret as _;
 
 use crate::{ControlPlane, Error};
@@ -28,9 +30,13 @@ pub fn router(plane: ControlPlane) -> Router {
     let guarded = Router::new()
         .route("/projects", get(projects::list).post(projects::create))
         .route("/projects/{ref}", get(projects::show).patch(projects::rename).delete(projects::delete))
-        .route("/projects/{ref}/settings", patch(projects::configure))
+        .route("/projects/{ref}/settings", get(projects::settings).patch(projects::configure))
+        .route("/projects/{ref}/mail/{name}/preview", get(mail::stored).post(mail::draft))
         .route("/projects/{ref}/keys", get(keys::show))
         .route("/projects/{ref}/keys/rotate", post(keys::rotate))
+        .route("/projects/{ref}/signing-keys", get(signing::list).post(signing::prepare))
+        .route("/projects/{ref}/signing-keys/rotate", post(signing::rotate))
+        .route("/projects/{ref}/signing-keys/{kid}/revoke", post(signing::revoke))
         .route("/inbox", get(misc::inbox).delete(misc::clear_inbox))
         .route("/audit", get(misc::audit))
         .fallback(|| async { Error::Route })

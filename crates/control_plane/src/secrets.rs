@@ -1,20 +1,21 @@
 //! A project's secrets: made once, stored as one encrypted JSON document, turned into keys when a project is read.
 
+mod signing;
+
 use std::fmt;
 
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use common::jwt::{Key, KeyRing};
 use common::{ApiKeys, Login, Logins, ProjectId, ProjectRef};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use uuid::Uuid;
 
 use crate::queries::ProjectRow;
 use crate::seal::Seal;
 use crate::settings::HiddenValues;
 use crate::{Error, random};
+use signing::OldPair;
+pub(crate) use signing::{Algorithm, SigningKeys};
 
 /// How long the legacy JWT keys hold: ten years.
 const KEY_TTL_SECS: i64 = 10 * 365 * 24 * 3600;
@@ -26,7 +27,12 @@ pub(crate) struct Secrets {
     pub(crate) authenticator: StoredLogin,
     pub(crate) services: StoredLogin,
     pub(crate) jwt_secret: String,
-    signing: SigningPair,
+    /// The keys that sign and verify users' tokens.
+    #[serde(default)]
+    pub(crate) signing_keys: SigningKeys,
+    /// Where versions before this one kept the only one; read, never written.
+    #[serde(default, skip_serializing)]
+    signing: Option<OldPair>,
     pub(crate) anon_key: String,
     pub(crate) service_role_key: String,
     pub(crate) publishable_key: String,
@@ -43,14 +49,6 @@ pub(crate) struct Secrets {
 pub(crate) struct StoredLogin {
     pub(crate) user: String,
     pub(crate) password: String,
-}
-
-/// An ES256 pair: PKCS#8 as PEM, and the public point, uncompressed, in base64.
-#[derive(Clone, Serialize, Deserialize)]
-struct SigningPair {
-    kid: String,
-    private_pem: String,
-    public_point: String,
 }
 
 /// The names of a project's three logins.
@@ -85,7 +83,8 @@ impl Secrets {
             owner: StoredLogin::generate(names.owner)?,
             authenticator: StoredLogin::generate(names.authenticator)?,
             services: StoredLogin::generate(names.services)?,
-            signing: SigningPair::generate()?,
+            signing_keys: SigningKeys::generate(Timestamp::from_second(now_secs).unwrap_or_default())?,
+            signing: None,
             anon_key: legacy_key(&ring, reference, "anon", now_secs)?,
             service_role_key: legacy_key(&ring, reference, "service_role", now_secs)?,
             publishable_key: random::api_key("sb_publishable_")?,
@@ -105,6 +104,9 @@ impl Secrets {
         if let Some(password) = secrets.smtp_password.take() {
             secrets.settings.insert("/auth/smtp/password".to_owned(), password.into());
         }
+        if let Some(pair) = secrets.signing.take() {
+            secrets.signing_keys = pair.into();
+        }
         Ok(secrets)
     }
 
@@ -120,12 +122,11 @@ impl Secrets {
         Ok(())
     }
 
-    /// The keys that sign and verify tokens: ES256 signs, HS256 signs the legacy keys.
+    /// The keys that sign and verify tokens, the signing one first; the shared secret signs the legacy keys.
     pub(crate) fn key_ring(&self) -> Result<KeyRing, Error> {
-        let SigningPair { kid, private_pem, public_point } = &self.signing;
-        let point = BASE64_STANDARD.decode(public_point).map_err(|it| Error::Stored(it.into()))?;
-        let pair = Key::from_es256(kid, private_pem, &point).map_err(|it| Error::Stored(it.into()))?;
-        Ok(KeyRing::new(vec![pair, Key::from_secret(self.jwt_secret.as_bytes())]))
+        let mut keys = self.signing_keys.ring()?;
+        keys.push(Key::from_secret(self.jwt_secret.as_bytes()));
+        Ok(KeyRing::new(keys))
     }
 
     pub(crate) fn logins(&self) -> Logins {
@@ -170,19 +171,6 @@ impl StoredLogin {
     }
 }
 
-impl SigningPair {
-    fn generate() -> Result<Self, Error> {
-        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(|_| Error::Randomness)?;
-        let der = pair.to_pkcs8v1().map_err(|_| Error::Randomness)?;
-        let body = BASE64_STANDARD.encode(der.as_ref());
-        Ok(Self {
-            kid: Uuid::new_v4().to_string(),
-            private_pem: format!("-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n"),
-            public_point: BASE64_STANDARD.encode(pair.public_key().as_ref()),
-        })
-    }
-}
-
 fn legacy_key(ring: &KeyRing, reference: &ProjectRef, role: &str, now_secs: i64) -> Result<String, Error> {
     let claims = json!({
         "iss": "supabase", "ref": reference, "role": role, "iat": now_secs, "exp": now_secs + KEY_TTL_SECS,
@@ -193,6 +181,7 @@ fn legacy_key(ring: &KeyRing, reference: &ProjectRef, role: &str, now_secs: i64)
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
     use common::jwt::Rules;
 
     use super::*;

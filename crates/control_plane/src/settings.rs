@@ -6,7 +6,9 @@
 
 mod external;
 mod factors;
+mod guard;
 mod hidden;
+mod names;
 
 use common::{AuthSettings, RestSettings};
 use serde::Deserialize;
@@ -49,7 +51,7 @@ impl Settings {
         shown
     }
 
-    fn check(&self) -> Result<(), &'static str> {
+    fn check(&self) -> Result<(), String> {
         let (auth, rest) = (&self.auth, &self.rest);
         let rules = [
             ((60..=604_800).contains(&auth.jwt_expiry_secs), "auth.jwt_expiry_secs must be 60 to 604800"),
@@ -85,7 +87,8 @@ impl Settings {
         ];
         rules.iter().find(|it| !it.0).map_or(Ok(()), |it| Err(it.1))?;
         factors::check(auth)?;
-        external::check(auth)
+        external::check(auth)?;
+        guard::check(auth)
     }
 }
 
@@ -120,7 +123,7 @@ impl Change {
                 Some(Some(fields)) => {
                     let entry = merged.entry(service).or_insert_with(|| json!({}));
                     if let Some(entry) = entry.as_object_mut() {
-                        let mut fields = fields.clone();
+                        let mut fields = names::ours(fields.clone(), entry);
                         external::merge(entry, &mut fields);
                         entry.extend(fields);
                     }
@@ -128,16 +131,20 @@ impl Change {
             }
         }
         let mut merged = Value::Object(merged);
-        let settings = Settings::parse(&merged)
-            .map_err(|(service, error)| Error::Body(format!("{service}: {error}")))?;
-        settings.check().map_err(|it| Error::Body(it.into()))?;
         hidden::take(stored, &mut merged, &mut secrets.settings);
+        let mut whole = merged.clone();
+        hidden::restore(&mut whole, &secrets.settings);
+        let settings =
+            Settings::parse(&whole).map_err(|(service, error)| Error::Body(format!("{service}: {error}")))?;
+        settings.check().map_err(Error::Body)?;
         Ok(merged)
     }
 
     /// For the audit log: which fields, and the values of those that hold no secret.
     pub(crate) fn described(&self) -> Value {
-        let mut shown = json!({"auth": self.auth, "rest": self.rest});
+        let own = |fields: &Map<String, Value>| names::ours(fields.clone(), &Map::new());
+        let auth = self.auth.as_ref().map(|it| it.as_ref().map(own));
+        let mut shown = json!({"auth": auth, "rest": self.rest});
         hidden::strip(&mut shown);
         shown
     }

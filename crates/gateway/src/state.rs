@@ -62,17 +62,8 @@ impl Gateway {
         let tokens = Tokens::new(&config, Arc::clone(&measures));
         let (readiness, request_ids) = (Readiness::default(), RequestIds::default());
         let sessions = Check::new();
-        let inner = Inner {
-            config,
-            services,
-            metrics,
-            projects,
-            tokens,
-            measures,
-            readiness,
-            request_ids,
-            sessions,
-        };
+        let inner =
+            Inner { config, services, metrics, projects, tokens, measures, readiness, request_ids, sessions };
         Self { inner: Arc::new(inner) }
     }
 

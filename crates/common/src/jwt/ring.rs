@@ -143,6 +143,39 @@ impl Key {
 }
 
 impl Key {
+    /// A shared secret that tokens name by `kid`; signs HS256. Never shown by JWKS.
+    #[must_use]
+    pub fn from_hs256(kid: &str, secret: &[u8]) -> Self {
+        Self { kid: Some(kid.to_owned()), algorithms: vec![Algorithm::HS256], ..Self::from_secret(secret) }
+    }
+
+    /// An RS256 pair: the private key as PKCS#8 or PKCS#1 PEM, the public one as big-endian modulus and exponent.
+    ///
+    /// # Errors
+    /// [`KeyError`] when either cannot be read.
+    pub fn from_rs256(kid: &str, private_pem: &str, (n, e): (&[u8], &[u8])) -> Result<Self, KeyError> {
+        let (n, e) = (BASE64_URL_SAFE_NO_PAD.encode(n), BASE64_URL_SAFE_NO_PAD.encode(e));
+        let encoding = EncodingKey::from_rsa_pem(private_pem.as_bytes()).map_err(|it| KeyError(it.into()))?;
+        let decoding = DecodingKey::from_rsa_components(&n, &e).map_err(|it| KeyError(it.into()))?;
+        let public_jwk = serde_json::json!({
+            "kty": "RSA", "alg": "RS256", "use": "sig", "key_ops": ["verify"], "ext": true,
+            "kid": kid, "n": n, "e": e,
+        });
+        Ok(Self {
+            kid: Some(kid.to_owned()),
+            algorithms: vec![Algorithm::RS256],
+            decoding,
+            encoding: Some(encoding),
+            public_jwk: Some(public_jwk),
+        })
+    }
+
+    /// The same key for verification only.
+    #[must_use]
+    pub fn verifying(self) -> Self {
+        Self { encoding: None, ..self }
+    }
+
     /// A verification key from a JWK (RFC 7517): `oct`, `RSA`, `EC` (P-256, P-384) or `OKP` (Ed25519).
     ///
     /// # Errors
@@ -250,8 +283,8 @@ impl KeyRing {
     /// Sign `claims` with the ring's shared secret, for the legacy API keys; `None` without one.
     #[must_use]
     pub fn sign_hs256(&self, claims: &Map<String, Value>) -> Option<String> {
-        let secret = self.keys.iter().find(|it| it.algorithms.contains(&Algorithm::HS256))?;
-        sign_with(secret, claims)
+        let shared = |it: &&Key| it.kid.is_none() && it.algorithms.contains(&Algorithm::HS256);
+        sign_with(self.keys.iter().find(shared)?, claims)
     }
 
     fn check_signature(&self, header: &TokenHeader, message: &str, signature: &str) -> Result<(), Error> {

@@ -56,6 +56,15 @@ pub(super) async fn rename(
     Ok(Json(summary(&plane, &row)))
 }
 
+/// `GET /api/v1/projects/{ref}/settings`: what holds; secrets are null.
+pub(super) async fn settings(
+    State(plane): State<ControlPlane>,
+    Reference(reference): Reference,
+) -> Result<Json<Value>, Error> {
+    let (row, secrets) = plane.opened(&reference).await?;
+    Ok(Json(Settings::read(&row.settings, &secrets)?.shown()))
+}
+
 /// `PATCH /api/v1/projects/{ref}/settings`: change settings of auth and the data API.
 pub(super) async fn configure(
     State(plane): State<ControlPlane>,

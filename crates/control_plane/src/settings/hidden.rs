@@ -20,6 +20,13 @@ const HIDDEN: &[Hidden] = &[
     Hidden { path: &["auth", "external", "*", "secret"], anchors: &["url"] },
     Hidden { path: &["auth", "sms_provider", "auth_token"], anchors: &["kind", "url", "account_sid"] },
     Hidden { path: &["auth", "sms_provider", "secret"], anchors: &["kind", "url"] },
+    Hidden { path: &["auth", "security_captcha_secret"], anchors: &["security_captcha_url"] },
+    Hidden { path: &["auth", "hook_custom_access_token", "secrets"], anchors: &["uri"] },
+    Hidden { path: &["auth", "hook_before_user_created", "secrets"], anchors: &["uri"] },
+    Hidden { path: &["auth", "hook_send_email", "secrets"], anchors: &["uri"] },
+    Hidden { path: &["auth", "hook_send_sms", "secrets"], anchors: &["uri"] },
+    Hidden { path: &["auth", "hook_mfa_verification_attempt", "secrets"], anchors: &["uri"] },
+    Hidden { path: &["auth", "hook_password_verification_attempt", "secrets"], anchors: &["uri"] },
 ];
 
 /// Secrets by the JSON pointer of their setting.

@@ -6,6 +6,8 @@ mod owner;
 mod provisioning;
 mod rest;
 mod routes;
+mod settings;
+mod signing;
 mod start;
 
 use axum::Router;

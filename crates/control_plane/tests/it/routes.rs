@@ -27,8 +27,19 @@ const CALLS: &[(Method, &str, &str)] = &[
     (Method::GET, "/api/v1/projects/gone/keys", ""),
     (Method::POST, "/api/v1/projects/default/keys/rotate", ""),
     (Method::POST, "/api/v1/projects/gone/keys/rotate", ""),
+    (Method::GET, "/api/v1/projects/default/settings", ""),
     (Method::PATCH, "/api/v1/projects/default/settings", r#"{"auth": {"disable_signup": true}}"#),
     (Method::PATCH, "/api/v1/projects/gone/settings", r#"{"auth": {"disable_signup": true}}"#),
+    (Method::GET, "/api/v1/projects/default/mail/invite/preview", ""),
+    (Method::POST, "/api/v1/projects/default/mail/invite/preview", r#"{"subject": "x"}"#),
+    (Method::POST, "/api/v1/projects/default/mail/invite/preview", r#"{"content": "{{ .Token"}"#),
+    (Method::GET, "/api/v1/projects/default/mail/letter/preview", ""),
+    (Method::GET, "/api/v1/projects/default/signing-keys", ""),
+    (Method::POST, "/api/v1/projects/default/signing-keys/rotate", ""),
+    (Method::POST, "/api/v1/projects/default/signing-keys", "{}"),
+    (Method::POST, "/api/v1/projects/default/signing-keys/rotate", ""),
+    (Method::POST, "/api/v1/projects/default/signing-keys/nobody/revoke", ""),
+    (Method::POST, "/api/v1/projects/gone/signing-keys", "{}"),
     (Method::GET, "/api/v1/inbox", ""),
     (Method::DELETE, "/api/v1/inbox", ""),
     (Method::GET, "/api/v1/audit", ""),
@@ -77,8 +88,19 @@ fn every_route_answers_every_persona_as_listed() {
         GET /api/v1/projects/gone/keys: 401 CP200 | 401 CP200 | 401 CP200 | 404 CP302
         POST /api/v1/projects/default/keys/rotate: 401 CP200 | 401 CP200 | 401 CP200 | 200
         POST /api/v1/projects/gone/keys/rotate: 401 CP200 | 401 CP200 | 401 CP200 | 404 CP302
+        GET /api/v1/projects/default/settings: 401 CP200 | 401 CP200 | 401 CP200 | 200
         PATCH /api/v1/projects/default/settings: 401 CP200 | 401 CP200 | 401 CP200 | 200
         PATCH /api/v1/projects/gone/settings: 401 CP200 | 401 CP200 | 401 CP200 | 404 CP302
+        GET /api/v1/projects/default/mail/invite/preview: 401 CP200 | 401 CP200 | 401 CP200 | 200
+        POST /api/v1/projects/default/mail/invite/preview: 401 CP200 | 401 CP200 | 401 CP200 | 200
+        POST /api/v1/projects/default/mail/invite/preview: 401 CP200 | 401 CP200 | 401 CP200 | 400 CP101
+        GET /api/v1/projects/default/mail/letter/preview: 401 CP200 | 401 CP200 | 401 CP200 | 400 CP105
+        GET /api/v1/projects/default/signing-keys: 401 CP200 | 401 CP200 | 401 CP200 | 200
+        POST /api/v1/projects/default/signing-keys/rotate: 401 CP200 | 401 CP200 | 401 CP200 | 409 CP311
+        POST /api/v1/projects/default/signing-keys: 401 CP200 | 401 CP200 | 401 CP200 | 201
+        POST /api/v1/projects/default/signing-keys/rotate: 401 CP200 | 401 CP200 | 401 CP200 | 200
+        POST /api/v1/projects/default/signing-keys/nobody/revoke: 401 CP200 | 401 CP200 | 401 CP200 | 404 CP310
+        POST /api/v1/projects/gone/signing-keys: 401 CP200 | 401 CP200 | 401 CP200 | 404 CP302
         GET /api/v1/inbox: 401 CP200 | 401 CP200 | 401 CP200 | 200
         DELETE /api/v1/inbox: 401 CP200 | 401 CP200 | 401 CP200 | 204
         GET /api/v1/audit: 401 CP200 | 401 CP200 | 401 CP200 | 200

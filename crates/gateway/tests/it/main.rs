@@ -10,5 +10,6 @@ mod limits;
 mod operations;
 mod projects;
 mod shutdown;
+mod strict;
 mod telling;
 mod world;

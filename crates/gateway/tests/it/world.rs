@@ -113,6 +113,7 @@ impl Directory for Shelf {
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) shelf: Arc<Shelf>,
+    pub(crate) gateway: Gateway,
     pub(crate) address: SocketAddr,
     pub(crate) client: reqwest::Client,
     pub(crate) shutdown: CancellationToken,
@@ -144,9 +145,9 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        let server = gateway::serve(listener, gateway::router(gateway), settings, shutdown.clone());
+        let server = gateway::serve(listener, gateway::router(gateway.clone()), settings, shutdown.clone());
         let server = tokio::spawn(server);
-        Self { shelf: Arc::default(), address, client: reqwest::Client::new(), shutdown, server }
+        Self { shelf: Arc::default(), gateway, address, client: reqwest::Client::new(), shutdown, server }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
