@@ -14,6 +14,7 @@ mod outage;
 mod refusals;
 mod rest;
 mod server;
+mod sessions;
 mod settings;
 mod shutdown;
 mod start;

@@ -22,6 +22,8 @@ const LIMIT: Duration = Duration::from_secs(120);
 pub(crate) struct Home {
     folder: TempDir,
     pub(crate) ports: [u16; 3],
+    /// Further variables for every command.
+    pub(crate) variables: Vec<(&'static str, String)>,
 }
 
 impl Home {
@@ -29,7 +31,7 @@ impl Home {
         let folder = tempfile::Builder::new().prefix("madbase-system-").tempdir_in("/tmp").unwrap();
         // PostgreSQL's user must be able to pass.
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        Self { folder, ports: free_ports() }
+        Self { folder, ports: free_ports(), variables: Vec::new() }
     }
 
     pub(crate) fn data(&self) -> PathBuf {
@@ -44,10 +46,11 @@ impl Home {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_madbase"));
         command.args(args).stdin(Stdio::null()).current_dir(self.folder.path());
-        for name in ["DATABASE_URL", "MADBASE_ADMIN_TOKEN", "MADBASE_CONTROL_URL", "MADBASE_LOG", "RUST_LOG"]
-        {
+        let ours = ["DATABASE_URL", "REDIS_URL", "MADBASE_ADMIN_TOKEN", "MADBASE_CONTROL_URL", "MADBASE_LOG"];
+        for name in ours.into_iter().chain(["RUST_LOG"]) {
             command.env_remove(name);
         }
+        command.envs(self.variables.iter().cloned());
         command.env("MADBASE_DATA_DIR", self.data());
         for (name, port) in
             ["MADBASE_PORT", "MADBASE_CONTROL_PORT", "MADBASE_POSTGRES_PORT"].iter().zip(self.ports)
