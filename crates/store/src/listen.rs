@@ -9,9 +9,10 @@ use tokio_util::sync::CancellationToken;
 
 /// Notifications kept for a slow listener; further ones wait on the socket.
 const BACKLOG: usize = 64;
-/// The first wait after a lost connection; doubles up to [`LONGEST_WAIT`].
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// The first wait after a lost connection; doubles up to [`LONGEST_WAIT`] while none can be made. Nothing is heard
+/// meanwhile, so that people would wait as long for their new tables.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// What a listener hears.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +38,8 @@ impl Notifications {
     /// Wait until no further notification came for `quiet` (debouncing), but not longer than `at_most`; what comes
     /// meanwhile is dropped.
     pub async fn settle(&mut self, quiet: Duration, at_most: Duration) {
-        let settled = async { while let Ok(Some(_)) = tokio::time::timeout(quiet, self.receiver.recv()).await {} };
+        let settled =
+            async { while let Ok(Some(_)) = tokio::time::timeout(quiet, self.receiver.recv()).await {} };
         let _ = tokio::time::timeout(at_most, settled).await;
     }
 }
@@ -58,22 +60,19 @@ pub(crate) fn listen(config: Config, channel: &'static str, closing: Cancellatio
 async fn keep_listening(config: &Config, channel: &str, sender: &mpsc::Sender<Notification>) {
     let mut wait = FIRST_WAIT;
     loop {
-        let connected_at = tokio::time::Instant::now();
-        let Err(error) = listen_once(config, channel, sender).await else { return };
-        if connected_at.elapsed() > LONGEST_WAIT {
-            wait = FIRST_WAIT;
-        }
+        let Err(error) = listen_once(config, channel, sender, &mut wait).await else { return };
         tracing::debug!(channel, %error, wait_ms = wait.as_millis(), "listener lost its connection");
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(LONGEST_WAIT);
     }
 }
 
-/// Returns `Ok` when nobody listens any more.
+/// Returns `Ok` when nobody listens any more. Once it listens, the next wait is the first one again.
 async fn listen_once(
     config: &Config,
     channel: &str,
     sender: &mpsc::Sender<Notification>,
+    wait: &mut Duration,
 ) -> Result<(), tokio_postgres::Error> {
     let (client, mut connection) = config.connect(NoTls).await?;
     let forward = async {
@@ -88,6 +87,7 @@ async fn listen_once(
     };
     let hold = async {
         client.batch_execute(&format!("listen \"{}\"", channel.replace('"', "\"\""))).await?;
+        *wait = FIRST_WAIT;
         let _ = sender.send(Notification::Connected).await;
         // The client must live as long as its connection.
         std::future::pending().await
