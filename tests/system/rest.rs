@@ -93,9 +93,15 @@ async fn the_data_api_runs_alone_with_postgrest_s_settings() {
     let mut rest = Rest::start(home, port, |command| {
         command.env("PGRST_DB_ANON_ROLE", "visitor").env("PGRST_JWT_SECRET", secret);
         command.env("PGRST_ADMIN_SERVER_PORT", admin.to_string());
+        command.env("PGRST_LOG_QUERY", "true").env("PGRST_SERVER_REUSEPORT", "true");
     });
     // The role's setting limits rows to one; no key, no prefix.
     rest.until_answered(home, "/items?order=id", json!([{ "id": 1, "name": "hat" }])).await;
+    // Another process may listen at the same port.
+    let other = tokio::net::TcpSocket::new_v4().unwrap();
+    other.set_reuseport(true).unwrap();
+    other.bind(([127, 0, 0, 1], port).into()).unwrap();
+    drop(other);
     // Settings of the impersonated role hold.
     assert_eq!(rest.get("/rpc/told?name=statement_timeout").await.unwrap().1, "7s");
     assert_eq!(rest.get("/rpc/told?name=transaction_isolation").await.unwrap().1, "read committed");
@@ -122,6 +128,10 @@ async fn the_data_api_runs_alone_with_postgrest_s_settings() {
     administrator.batch_execute("notify pgrst, 'reload config'").await.unwrap();
     rest.until_answered(home, "/things", json!([])).await;
 
+    let cache = reqwest::get(format!("http://127.0.0.1:{admin}/schema_cache")).await.unwrap();
+    let cache: Value = cache.json().await.unwrap();
+    assert_eq!(cache["dbTables"][0][0], json!({ "qiName": "things", "qiSchema": "other" }));
+    assert!(read(&home.file("rest.log")).contains("pgrst_source"), "log-query tells statements");
     for (path, expected) in [("live", 200), ("ready", 200), ("metrics", 200), ("other", 404)] {
         let answer = reqwest::get(format!("http://127.0.0.1:{admin}/{path}")).await.unwrap();
         assert_eq!(answer.status(), expected, "{path}");

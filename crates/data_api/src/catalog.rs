@@ -3,6 +3,7 @@
 //! Read by [`load`], immutable then; swapped as a whole when the schema changes ([`Catalogs`]).
 
 mod cache;
+mod dump;
 mod function;
 mod fuzzy;
 mod links;

@@ -7,6 +7,11 @@ use common::ProjectRef;
 /// Something that happened.
 #[derive(Debug)]
 pub(crate) enum Event<'a> {
+    /// A request's statement is sent; its text holds no value of the client's.
+    Statement {
+        /// The text.
+        text: &'a str,
+    },
     /// A project's catalog was read.
     CatalogLoaded {
         /// Whose.
@@ -62,6 +67,7 @@ impl Event<'_> {
     /// Write it to the log and count it.
     pub(crate) fn emit(&self) {
         match self {
+            Self::Statement { text } => tracing::debug!(target: "data_api::statements", text, "statement"),
             Self::CatalogLoaded { project, tables, functions, took } => {
                 metrics::histogram!("data_api_catalog_load_seconds").record(took.as_secs_f64());
                 let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);

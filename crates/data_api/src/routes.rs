@@ -56,6 +56,12 @@ impl DataApi {
         self.catalogs.known(project).map(|it| Arc::clone(&it.project))
     }
 
+    /// The schema cache of `project` as JSON, as PostgREST's admin server shows it; `None` when it is not loaded.
+    #[must_use]
+    pub fn schema_cache(&self, project: &Project) -> Option<String> {
+        self.catalogs.known(project).map(|it| it.catalog.dump().to_string())
+    }
+
     /// `project` with the settings that its own database makes; asks the database when they are not known yet.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ use store::{Answer, Database, Delivery, End, Session, Statement};
 
 use crate::content::Content;
 use crate::error::{Error, RequestError};
+use crate::events::Event;
 use crate::plan::Shaped;
 use crate::request::prefer::{Preferences, Tx};
 use crate::request::{Action, MediaType, Request};
@@ -115,6 +116,7 @@ impl Runner<'_> {
         check: Check,
     ) -> Result<Outcome, Error> {
         let session = self.session(form);
+        Event::Statement { text: &statement.text }.emit();
         let answer = self.database.read(&session, statement).await.map_err(|it| self.error(it))?;
         let outcome = Outcome::read(answer, form, self.database);
         check.violation(outcome.count).map_or(Ok(outcome), |error| Err(error.into()))
@@ -138,6 +140,7 @@ impl Runner<'_> {
             }
         };
         let session = self.session(form);
+        Event::Statement { text: &statement.text }.emit();
         let answer = self.database.write(&session, statement, end).await.map_err(|it| self.error(it))?;
         let outcome = Outcome::read(answer, form, self.database);
         check.violation(outcome.count).map_or(Ok(outcome), |error| Err(error.into()))

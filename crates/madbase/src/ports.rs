@@ -1,7 +1,7 @@
 //! Takes a port before the slow steps of a start, so that "taken" is said at once, with who holds it.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context as _, Result, bail};
@@ -21,11 +21,26 @@ pub(crate) struct Port {
 impl Port {
     /// Take `port` on `bind`; `flag` is how a person chooses another one.
     pub(crate) fn take(bind: IpAddr, port: u16, flag: &'static str) -> Result<Self> {
+        Self::bind(bind, port, flag, TcpSocket::set_reuseaddr)
+    }
+
+    /// As [`Self::take`], beside other processes of the same user that share it too: connections are spread over them.
+    pub(crate) fn share(bind: IpAddr, port: u16, flag: &'static str) -> Result<Self> {
+        Self::bind(bind, port, flag, TcpSocket::set_reuseport)
+    }
+
+    fn bind(
+        bind: IpAddr,
+        port: u16,
+        flag: &'static str,
+        prepare: fn(&TcpSocket, bool) -> io::Result<()>,
+    ) -> Result<Self> {
         let address = SocketAddr::new(bind, port);
         let socket = if bind.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
         let socket = socket.context("open a socket")?;
         // A port whose last connections are still fading out is free.
         socket.set_reuseaddr(true).context("open a socket")?;
+        prepare(&socket, true).context("open a socket")?;
         socket.bind(address).or_else(|it| explain(&it, address, flag))?;
         let address = socket.local_addr().context("read a socket's address")?;
         Ok(Self { socket, address, flag })

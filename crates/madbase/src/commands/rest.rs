@@ -47,12 +47,12 @@ const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 pub(crate) async fn run(args: Rest, environment: Environment) -> Result<ExitCode> {
     let settings = Settings::new(args.file);
     let options = settings.read(None)?;
-    telemetry::log(environment.log.as_deref().or(Some(options.log)))?;
+    telemetry::log(environment.log.as_deref().or(Some(&options.log)))?;
     let metrics = telemetry::metrics()?;
     let mut signals = Signals::listen()?;
-    let api = listen::open(&options.api, "PGRST_SERVER_PORT").await?;
+    let api = listen::open(&options.api, "PGRST_SERVER_PORT", options.server_reuseport).await?;
     let admin = match &options.admin {
-        Some(place) => Some(listen::open(place, "PGRST_ADMIN_SERVER_PORT").await?),
+        Some(place) => Some(listen::open(place, "PGRST_ADMIN_SERVER_PORT", false).await?),
         None => None,
     };
     let (sole, router, databases) = build(settings, &options, Arc::clone(&metrics), args.rest_v1)?;

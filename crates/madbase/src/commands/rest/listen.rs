@@ -34,11 +34,13 @@ impl Drop for SocketFile {
     }
 }
 
-/// Listen at `place`; `variable` is how a person chooses another port.
-pub(super) async fn open(place: &Place, variable: &'static str) -> Result<Opened> {
+/// Listen at `place`; `variable` is how a person chooses another port, and a `shared` one may be others' too.
+pub(super) async fn open(place: &Place, variable: &'static str, shared: bool) -> Result<Opened> {
     match place {
         Place::Port { host, port } => {
-            let port = Port::take(address(host, *port).await?, *port, variable)?;
+            let address = address(host, *port).await?;
+            let take = if shared { Port::share } else { Port::take };
+            let port = take(address, *port, variable)?;
             let shown = http_url(port.address());
             Ok(Opened { listener: port.listen()?.into(), shown, socket: None })
         }

@@ -37,7 +37,9 @@ pub(crate) struct Options {
     pub(crate) api: Place,
     pub(crate) admin: Option<Place>,
     /// What to log, as a filter.
-    pub(crate) log: &'static str,
+    pub(crate) log: String,
+    /// Whether other processes may listen at the same port.
+    pub(crate) server_reuseport: bool,
 }
 
 /// Where to listen.
@@ -143,7 +145,11 @@ impl Options {
             db_channel: Some(channel).filter(|_| listens),
             api,
             admin,
-            log: sources.word("log-level", &log)?,
+            log: match sources.truth(&["log-query"]) {
+                Some(true) => format!("{},data_api::statements=debug", sources.word("log-level", &log)?),
+                _ => sources.word("log-level", &log)?.to_owned(),
+            },
+            server_reuseport: sources.truth(&["server-reuseport"]).unwrap_or(false),
         })
     }
 }

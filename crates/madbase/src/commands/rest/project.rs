@@ -120,6 +120,11 @@ impl Sole {
         self.settings.read(Some(found))
     }
 
+    /// What is known of the database, as JSON.
+    pub(super) fn schema_cache(&self) -> Option<String> {
+        self.data_api.schema_cache(&self.current())
+    }
+
     /// Whether the database answers and the catalog is there.
     pub(super) async fn is_ready(&self) -> bool {
         if !self.loaded.load(Ordering::Relaxed) {
