@@ -72,6 +72,12 @@ pub struct Config {
     /// Whether providers that a project's own people define may be at private or unencrypted addresses. Only where all
     /// projects belong to whoever operates the server; what the operator sets is never restricted.
     pub private_providers: bool,
+    /// The longest that a hook, a captcha's provider or the list of breached passwords may take.
+    pub hook_timeout: Duration,
+    /// Such requests on their way at once; further ones wait.
+    pub hook_connections: usize,
+    /// Client addresses whose requests are counted in this process; the least active are forgotten first.
+    pub max_limited: u64,
     /// Wrong codes after which a mailed code is void.
     pub otp_max_attempts: i32,
 }
@@ -92,6 +98,9 @@ impl Default for Config {
             sms_connections: 64,
             sms_timeout: Duration::from_secs(10),
             private_providers: false,
+            hook_timeout: Duration::from_secs(5),
+            hook_connections: 64,
+            max_limited: 100_000,
             otp_max_attempts: 10,
         }
     }

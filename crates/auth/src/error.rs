@@ -6,6 +6,7 @@
 mod account;
 mod external;
 mod factor;
+mod guard;
 mod oauth;
 mod passkey;
 mod phone;
@@ -18,6 +19,7 @@ use http::StatusCode;
 pub use account::AccountError;
 pub use external::ExternalError;
 pub use factor::FactorError;
+pub use guard::GuardError;
 pub use oauth::OAuthError;
 pub use passkey::PasskeyError;
 pub use phone::PhoneError;
@@ -109,6 +111,9 @@ pub enum Error {
     /// About a phone number or an SMS.
     #[error(transparent)]
     Phone(#[from] PhoneError),
+    /// A rate limit, a captcha or a hook says no.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
     /// About the user's own account.
     #[error(transparent)]
     Account(#[from] AccountError),
@@ -267,6 +272,7 @@ impl Error {
             Self::AnonymousDisabled => (S::UNPROCESSABLE_ENTITY, "anonymous_provider_disabled"),
             Self::OtpDisabled => (S::UNPROCESSABLE_ENTITY, "otp_disabled"),
             Self::Phone(it) => it.facts(),
+            Self::Guard(it) => it.facts(),
             Self::Account(it) => it.facts(),
             Self::Factor(it) => it.facts(),
             Self::Passkey(it) => it.facts(),

@@ -4,10 +4,14 @@
 //! Whoever loses a race against another request reads again; after [`ATTEMPTS`] times it is a conflict.
 
 pub(crate) mod admin;
+pub(crate) mod external;
+pub(crate) mod factors;
 pub(crate) mod identities;
 mod letter;
 pub(crate) mod logout;
 pub(crate) mod otp;
+#[cfg(feature = "webauthn")]
+pub(crate) mod passkeys;
 pub(crate) mod phone;
 pub(crate) mod reauthenticate;
 pub(crate) mod recover;
@@ -21,7 +25,7 @@ mod whoami;
 use store::ServiceClient;
 use uuid::Uuid;
 
-use crate::Error;
+use crate::{Error, hooks};
 use crate::queries::{self, Applied, Audit, Change};
 use crate::request::Context;
 use crate::session::{Opening, Tokens};
@@ -38,12 +42,16 @@ async fn sign_in(
     user_id: Uuid,
     method: &str,
 ) -> Result<Option<Tokens>, Error> {
+    hooks::before_created(ctx, &change.create).await?;
     let opening = Opening::new(ctx, user_id, method)?;
+    if ctx.project.auth.sessions_single_per_user {
+        change.outlive = Some(user_id);
+    }
     change.open(&opening);
     let (applied, account) = queries::apply_and_read(db, &change, user_id).await?;
     match (applied, account) {
         (Applied::Done, Some(account)) => {
-            Tokens::new(ctx, &account, &opening.session, opening.refresh_token).map(Some)
+            Tokens::new(ctx, &account, &opening.session, opening.refresh_token).await.map(Some)
         }
         (Applied::Done | Applied::Stale | Applied::Taken, _) => Ok(None),
     }

@@ -12,6 +12,8 @@ mod config;
 mod error;
 mod events;
 mod flow;
+mod guard;
+mod hooks;
 mod mail;
 mod password;
 mod providers;
@@ -24,10 +26,16 @@ mod sessions;
 mod sms;
 mod state;
 mod user;
+mod web;
+mod web3;
+#[cfg(feature = "webauthn")]
+mod webauthn;
 mod wire;
 
 pub use config::{Clock, Config};
-pub use error::{AccountError, Error, ExternalError, FactorError, OAuthError, PasskeyError, PhoneError};
+pub use error::{
+    AccountError, Error, ExternalError, FactorError, GuardError, OAuthError, PasskeyError, PhoneError,
+};
 pub use routes::router;
 pub use sessions::{LiveSession, SessionManager};
 pub use state::Auth;

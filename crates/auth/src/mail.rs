@@ -1,4 +1,4 @@
-//! Mails: which there are, what they say, and how they leave.
+//! Mails: which there are, and how they leave.
 //!
 //! Flows render a [`Mail`] and hand it to the [`Outbox`] after the commit; sending never delays an answer.
 
@@ -6,8 +6,14 @@ mod outbox;
 mod smtp;
 mod templates;
 
+use common::AuthSettings;
+use common::mail::{MailFields, render};
+use serde_json::Value;
+
 pub(crate) use outbox::{Outbox, Slot};
 pub(crate) use templates::Template;
+
+use crate::{Auth, Error};
 
 /// A mail ready to leave.
 #[derive(Clone)]
@@ -18,25 +24,33 @@ pub(crate) struct Mail {
     pub(crate) html: String,
     pub(crate) text: String,
     pub(crate) link: String,
+    /// For projects whose hook sends mails: what it is told, and who asks it.
+    pub(crate) handover: Option<(Auth, Value)>,
 }
 
 impl Mail {
-    /// Fill in `template`.
+    /// Fill in `template`, in the project's own words where it has some.
     pub(crate) fn new(
         template: Template,
         to: &str,
-        fields: &templates::Fields<'_>,
-    ) -> Result<Self, crate::Error> {
-        let (subject, html, text) = templates::render(template, fields)?;
+        fields: &MailFields<'_>,
+        settings: &AuthSettings,
+    ) -> Result<Self, Error> {
+        let own = settings.mailer_templates.get(template.name());
+        // A template of the project that cannot be filled in must not keep anybody from signing in.
+        let letter = render(template.name(), own, fields).or_else(|error| {
+            tracing::warn!(template = template.name(), %error, "the project's mail template fails: ours is used");
+            render(template.name(), None, fields)
+        });
+        let letter = letter.map_err(Error::internal)?;
         Ok(Self {
             template,
             to: to.to_owned(),
-            subject,
-            html,
-            text,
+            subject: letter.subject,
+            html: letter.html,
+            text: letter.text,
             link: fields.confirmation_url.to_owned(),
+            handover: None,
         })
     }
 }
-
-pub(crate) use templates::Fields;

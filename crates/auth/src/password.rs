@@ -3,6 +3,8 @@
 //! Hashing runs on blocking threads, at most as many at once as there are cores; whoever waits, waits in a bounded
 //! queue, so a storm of sign-ins costs other requests nothing. An unknown user costs the same time as a known one.
 
+pub(crate) mod breach;
+
 use std::sync::Arc;
 
 use argon2::password_hash::phc::PasswordHash;
@@ -108,11 +110,40 @@ pub(crate) fn check_strength(plain: &str, settings: &AuthSettings) -> Result<(),
     if plain.len() > MAX_BYTES {
         return Err(Error::Invalid(format!("Password cannot be longer than {MAX_BYTES} characters").into()));
     }
-    if plain.chars().count() < settings.password_min_length {
-        let message = format!("Password should be at least {} characters.", settings.password_min_length);
-        return Err(Error::WeakPassword { message, reasons: &["length"] });
+    let mut messages = Vec::new();
+    let short = plain.chars().count() < settings.password_min_length;
+    if short {
+        messages.push(format!("Password should be at least {} characters.", settings.password_min_length));
     }
-    Ok(())
+    let sets = sets(&settings.password_required_characters);
+    let poor = sets.iter().any(|set| !plain.chars().any(|it| set.contains(it)));
+    if poor {
+        messages
+            .push(format!("Password should contain at least one character of each: {}.", sets.join(", ")));
+    }
+    let reasons: &[&str] = match (short, poor) {
+        (false, false) => return Ok(()),
+        (true, false) => &["length"],
+        (false, true) => &["characters"],
+        (true, true) => &["length", "characters"],
+    };
+    Err(Error::WeakPassword { message: messages.join(" "), reasons })
+}
+
+/// The sets of `abc:ABC:012`; `\\:` is a colon.
+fn sets(text: &str) -> Vec<String> {
+    let mut sets = vec![String::new()];
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
+        let escaped = letter == '\\' && letters.next_if_eq(&':').is_some();
+        match sets.last_mut() {
+            Some(last) if escaped => last.push(':'),
+            Some(last) if letter != ':' => last.push(letter),
+            _ => sets.push(String::new()),
+        }
+    }
+    sets.retain(|it| !it.is_empty());
+    sets
 }
 
 fn compare(argon2: &Argon2<'_>, plain: &str, stored: &str) -> Verdict {
@@ -148,6 +179,25 @@ fn affordable(hash: &str) -> Option<PasswordHash> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn required_characters_are_sets_of_which_one_each_is_needed() {
+        let check = |plain: &str, required: &str| {
+            let settings =
+                AuthSettings { password_required_characters: required.into(), ..AuthSettings::default() };
+            match check_strength(plain, &settings) {
+                Ok(()) => Vec::new(),
+                Err(Error::WeakPassword { reasons, .. }) => reasons.to_vec(),
+                Err(error) => panic!("{error}"),
+            }
+        };
+        assert_eq!(check("abcdef1", "abcdefghij:0123456789"), [""; 0]);
+        assert_eq!(check("abcdefg", "abcdefghij:0123456789"), ["characters"]);
+        assert_eq!(check("abc", "abc:012"), ["length", "characters"]);
+        assert_eq!(check("abc", ""), ["length"]);
+        assert_eq!(check("abcdef:", r"abc:\:"), [""; 0]);
+        assert_eq!(check("abcdefg", r"abc:\:"), ["characters"]);
+    }
 
     fn passwords() -> Passwords {
         Passwords::new(&Config { argon2_memory_kib: 64, argon2_passes: 1, ..Config::default() })

@@ -21,12 +21,11 @@ use crate::Config;
 pub(crate) use custom::Custom;
 pub(crate) use exchange::Granted;
 pub(crate) use http::{Outbound, Trust};
-pub(crate) use oidc::{Expected, Issuers, Metadata, unverified_issuer};
-pub(crate) use profile::{Email, Profile};
-pub(crate) use resolve::{
-    IdTokens, NotFound, Provider, base_of_custom, find, for_id_tokens, for_issuer, of_custom,
-};
-pub(crate) use table::{issuer_of, preset_names};
+pub(crate) use oidc::{Expected, Issuers, TokenError, unverified_issuer};
+pub(crate) use profile::Profile;
+use resolve::IdTokens;
+pub(crate) use resolve::{NotFound, Provider, base_of_custom, find, for_id_tokens, for_issuer, of_custom};
+pub(crate) use table::issuer_of;
 
 /// Why a provider could not be asked, or what was wrong with its answer. For the log: never a secret, a token or a body.
 #[derive(Debug, thiserror::Error)]
@@ -85,11 +84,23 @@ impl Providers {
     }
 }
 
+/// Whether `issuer` is the one of the Azure tenant at `url`, or of any tenant when `url` names none.
+pub(crate) fn is_azure_tenant(url: Option<&str>, issuer: &str) -> bool {
+    let older = issuer.strip_prefix("https://sts.windows.net/").and_then(|it| it.strip_suffix('/'));
+    match url.and_then(resolve::azure_tenant) {
+        Some(tenant) => tenant == issuer,
+        None => is_azure_issuer(issuer) || older.is_some_and(is_tenant),
+    }
+}
+
 /// Whether `issuer` is the one of an Azure tenant: everything but one path segment is fixed.
 pub(crate) fn is_azure_issuer(issuer: &str) -> bool {
-    let tenant =
-        issuer.strip_prefix("https://login.microsoftonline.com/").and_then(|it| it.strip_suffix("/v2.0"));
-    tenant.is_some_and(|it| {
-        !it.is_empty() && it.bytes().all(|it| it.is_ascii_alphanumeric() || b"-.".contains(&it))
-    })
+    let host = issuer.strip_prefix("https://login.microsoftonline.com/");
+    host.and_then(|it| it.strip_suffix("/v2.0")).is_some_and(is_tenant)
+}
+
+fn is_tenant(text: &str) -> bool {
+    !text.is_empty()
+        && !text.contains("..")
+        && text.bytes().all(|it| it.is_ascii_alphanumeric() || b"-.".contains(&it))
 }

@@ -3,11 +3,20 @@
 //! Callers hold a connection for these calls only. All text is ours; client input travels as parameters.
 
 mod change;
+mod custom;
+mod external;
+pub(crate) mod factors;
+#[cfg(feature = "webauthn")]
+pub(crate) mod passkeys;
 mod read;
 
 pub(crate) use change::{
     Applied, Audit, Change, Claim, EndSessions, FlowState, OneTimeToken, Save, Spend, Touch, apply,
     apply_and_read, count_attempt, count_attempts_at,
+};
+pub(crate) use custom::{count_customs, custom, customs, delete_custom, write_custom};
+pub(crate) use external::{
+    Candidates, ClientState, Flow, NewFlow, begin_flow, candidates, flow, take_client_state,
 };
 pub(crate) use read::{
     Mailed, MailedToken, Refreshing, by_email, by_id, by_phone, delete_user, flow_by_code, latest_flow,

@@ -12,4 +12,5 @@ mod redirect;
 
 pub(crate) use body::{Body, MAX_BODY_BYTES, OptionalBody, text};
 pub(crate) use context::Context;
-pub(crate) use query::{Query, UserPath};
+pub(crate) use query::{PathPair, Query, UserPath};
+pub(crate) use redirect::is_allowed as is_allowed_redirect;

@@ -3,19 +3,26 @@
 mod admin;
 mod browser;
 mod discovery;
+mod external;
+mod factors;
+#[cfg(feature = "webauthn")]
+mod passkeys;
 mod users;
 
 use axum::Router;
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 
-use crate::{Auth, Error, wire};
+use crate::{Auth, Error, guard, wire};
 
 /// The router of the auth service; the gateway has cut off `/auth/v1`.
 ///
 /// Requests carry the extensions `Arc<common::Project>`, `common::PublicUrl`,
 /// `common::ClientAddress` and, behind an API key, `common::Caller`.
 pub fn router(auth: Auth) -> Router {
-    Router::new()
+    let router = Router::new();
+    #[cfg(feature = "webauthn")]
+    let router = router.merge(passkeys::routes());
+    router
         .route("/health", get(discovery::health))
         .route("/settings", get(discovery::settings))
         .route("/.well-known/jwks.json", get(discovery::jwks))
@@ -30,6 +37,13 @@ pub fn router(auth: Auth) -> Router {
         .route("/user", get(users::read).put(users::update))
         .route("/reauthenticate", get(users::reauthenticate))
         .route("/user/identities/{id}", delete(users::unlink))
+        .merge(external::routes())
+        .route("/factors", post(factors::enroll))
+        .route("/factors/{id}", delete(factors::unenroll))
+        .route("/factors/{id}/challenge", post(factors::challenge))
+        .route("/factors/{id}/verify", post(factors::verify))
+        .route("/admin/users/{id}/factors", get(factors::list))
+        .route("/admin/users/{id}/factors/{factor_id}", put(factors::edit).delete(factors::delete))
         .route("/logout", post(users::logout))
         .route("/invite", post(admin::invite))
         .route("/admin/generate_link", post(admin::generate_link))
@@ -37,6 +51,7 @@ pub fn router(auth: Auth) -> Router {
         .route("/admin/users/{id}", get(admin::read).put(admin::update).delete(admin::delete))
         .fallback(async || Error::UnknownPath)
         .method_not_allowed_fallback(async || Error::UnknownMethod)
+        .layer(axum::middleware::from_fn_with_state(auth.clone(), guard::guard))
         .layer(axum::middleware::from_fn(wire::shape))
         .with_state(auth)
 }

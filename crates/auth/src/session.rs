@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::request::Context;
 use crate::user::{AUDIENCE, Account, Object, ROLE, UserView, object};
-use crate::{Error, secret};
+use crate::{Error, hooks, secret};
 
 /// A row of `auth.sessions`, with its authentication methods.
 #[derive(Clone, Serialize, Deserialize)]
@@ -23,6 +23,9 @@ pub(crate) struct Session {
     pub(crate) updated_at: Option<Timestamp>,
     pub(crate) aal: Option<String>,
     pub(crate) not_after: Option<Timestamp>,
+    /// UTC, without a zone.
+    #[serde(default)]
+    pub(crate) refreshed_at: Option<jiff::civil::DateTime>,
     pub(crate) user_agent: Option<String>,
     pub(crate) ip: Option<String>,
     pub(crate) refresh_token_hmac_key: Option<String>,
@@ -40,6 +43,12 @@ impl Session {
     /// Whether a second factor was used in it.
     pub(crate) fn is_aal2(&self) -> bool {
         self.aal.as_deref() == Some("aal2")
+    }
+
+    /// When it was begun or refreshed last.
+    pub(crate) fn last_used(&self) -> Option<Timestamp> {
+        let refreshed = self.refreshed_at.and_then(|it| it.to_zoned(jiff::tz::TimeZone::UTC).ok());
+        refreshed.map(|it| it.timestamp()).or(self.created_at)
     }
 
     /// Whether it was not ended by time.
@@ -82,6 +91,7 @@ impl Opening {
             updated_at: Some(ctx.now),
             aal: Some("aal1".into()),
             not_after: None,
+            refreshed_at: None,
             user_agent: ctx.user_agent.clone(),
             ip: ctx.ip.map(|it| it.to_string()),
             refresh_token_hmac_key: Some(secret::token()?),
@@ -123,8 +133,9 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
-    /// Sign an access token of `session` and put it beside `refresh_token`.
-    pub(crate) fn new(
+    /// Sign an access token of `session`, with the claims that the project's hook makes of ours, and put it beside
+    /// `refresh_token`.
+    pub(crate) async fn new(
         ctx: &Context,
         account: &Account,
         session: &Session,
@@ -133,6 +144,8 @@ impl Tokens {
         let lifetime = ctx.project.auth.jwt_expiry_secs;
         let expires_at = ctx.now.as_second().saturating_add_unsigned(lifetime);
         let claims = claims(ctx, account, session, expires_at);
+        let method = session.amr.first().map_or("", |it| it.method.as_str());
+        let claims = hooks::claims(ctx, claims, account.user.id, method).await?;
         let access_token =
             ctx.project.jwt.sign(&claims).ok_or_else(|| Error::internal("the project has no signing key"))?;
         Ok(Self {

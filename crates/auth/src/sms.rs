@@ -23,7 +23,7 @@ use crate::{Config, Error};
 pub(crate) enum Channel {
     /// A text message.
     Sms,
-    /// A message of WhatsApp; by Twilio only.
+    /// A message by `WhatsApp`, of Twilio only.
     Whatsapp,
 }
 
@@ -104,6 +104,14 @@ impl Sms {
         now: Timestamp,
     ) -> Result<(), Error> {
         self.budget.pretend(project, limits(project), (kind, phone), now).map_err(refused)
+    }
+
+    /// Count an SMS that somebody else sends.
+    ///
+    /// # Errors
+    /// [`PhoneError::Budget`].
+    pub(crate) fn count(&self, project: &Project, now: Timestamp) -> Result<(), Error> {
+        self.budget.take(project, limits(project), now).map_err(refused)
     }
 
     /// Send `message` and wait until the provider took it; its id there, if it told one.

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use common::{Inbox, Project};
 use jiff::Timestamp;
-use store::{Databases, ServiceClient};
+use store::{Databases, Limiter, ServiceClient};
 
+use crate::hooks::Functions;
 use crate::mail::Outbox;
 use crate::password::Passwords;
 use crate::providers::Providers;
 use crate::sessions::{SessionManager, Sessions};
 use crate::sms::Sms;
+use crate::web::Web;
 use crate::{Config, Error};
 
 /// The auth service. Cheap to clone.
@@ -26,6 +28,9 @@ struct Inner {
     outbox: Outbox,
     sms: Sms,
     sessions: Sessions,
+    limiter: Limiter,
+    web: Web,
+    functions: Functions,
 }
 
 impl Auth {
@@ -37,7 +42,20 @@ impl Auth {
         let sms = Sms::new(&config, inbox.clone());
         let outbox = Outbox::new(&config, inbox);
         let sessions = Sessions::new(config.redis.clone());
-        Self(Arc::new(Inner { config, databases, passwords, providers, outbox, sms, sessions }))
+        let limiter = Limiter::new(&config.redis, config.max_limited);
+        let (web, functions) = (Web::new(&config), Functions::new());
+        Self(Arc::new(Inner {
+            config,
+            databases,
+            passwords,
+            providers,
+            outbox,
+            sms,
+            sessions,
+            limiter,
+            web,
+            functions,
+        }))
     }
 
     /// The sessions of `project`, by opaque tokens.
@@ -49,6 +67,21 @@ impl Auth {
     /// Which sessions stand.
     pub(crate) fn standing(&self) -> &Sessions {
         &self.0.sessions
+    }
+
+    /// How often each address may ask.
+    pub(crate) fn limiter(&self) -> &Limiter {
+        &self.0.limiter
+    }
+
+    /// Requests to hooks and the like.
+    pub(crate) fn web(&self) -> &Web {
+        &self.0.web
+    }
+
+    /// Connections for hooks that are functions.
+    pub(crate) fn functions(&self) -> &Functions {
+        &self.0.functions
     }
 
     pub(crate) fn databases(&self) -> &Databases {

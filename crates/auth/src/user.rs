@@ -221,16 +221,23 @@ impl Identity {
 /// A row of `auth.mfa_factors`, without its secret.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Factor {
-    id: Uuid,
+    pub(crate) id: Uuid,
     #[serde(skip_serializing_if = "Option::is_none")]
-    friendly_name: Option<String>,
-    factor_type: String,
+    pub(crate) friendly_name: Option<String>,
+    pub(crate) factor_type: String,
     pub(crate) status: String,
-    phone: Option<String>,
+    pub(crate) phone: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    last_challenged_at: Option<Timestamp>,
-    created_at: Timestamp,
+    pub(crate) last_challenged_at: Option<Timestamp>,
+    pub(crate) created_at: Timestamp,
     updated_at: Timestamp,
+}
+
+impl Factor {
+    /// Whether it was answered once.
+    pub(crate) fn is_verified(&self) -> bool {
+        self.status == "verified"
+    }
 }
 
 /// A user with everything that an answer shows, as one query reads it.
@@ -260,7 +267,7 @@ impl Account {
 
     /// Whether a second factor is in use.
     pub(crate) fn has_verified_factor(&self) -> bool {
-        self.factors.iter().any(|it| it.status == "verified")
+        self.factors.iter().any(Factor::is_verified)
     }
 }
 

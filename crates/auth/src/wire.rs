@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue, header};
 use serde_json::{Value, json};
 
 use crate::Error;
-use crate::error::{FactorError, OAuthError, PhoneError};
+use crate::error::{FactorError, GuardError, OAuthError, PhoneError};
 use crate::events::{self, Event};
 
 const VERSION: &str = "x-supabase-api-version";
@@ -81,6 +81,7 @@ fn with_reasons(error: &Error, mut body: Value) -> Value {
 fn retry_after(error: &Error) -> Option<i64> {
     match error {
         Error::MailTooSoon(secs) | Error::Phone(PhoneError::TooSoon(secs)) => Some(*secs),
+        Error::Guard(GuardError::OverLimit(secs)) => Some(*secs),
         Error::MailBudget | Error::Phone(PhoneError::Budget) => Some(3600),
         Error::Factor(FactorError::TooManyAttempts) => Some(300),
         Error::Busy | Error::Store(_) => (error.status().as_u16() == 503).then_some(1),

@@ -5,6 +5,12 @@ use http::StatusCode;
 /// Why a change of one's own account is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {
+    /// The session ended because the user signed in anew, and the project lets one session stand.
+    #[error("Invalid Refresh Token: Session Expired (Revoked by Newer Login)")]
+    NewerLogin,
+    /// The session was not used for too long.
+    #[error("Invalid Refresh Token: Session Expired (Inactivity)")]
+    Inactive,
     /// A new password without the current one.
     #[error("Current password required when setting new password.")]
     CurrentPasswordRequired,
@@ -56,6 +62,7 @@ impl AccountError {
     pub(super) fn facts(&self) -> (StatusCode, &'static str) {
         use StatusCode as S;
         match self {
+            Self::NewerLogin | Self::Inactive => (S::BAD_REQUEST, "session_expired"),
             Self::CurrentPasswordRequired => (S::BAD_REQUEST, "current_password_required"),
             Self::CurrentPasswordInvalid => (S::BAD_REQUEST, "current_password_invalid"),
             Self::ReauthenticationNeeded => (S::BAD_REQUEST, "reauthentication_needed"),

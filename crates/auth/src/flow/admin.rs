@@ -1,6 +1,7 @@
 //! What the service key may do: manage users, invite, make links.
 
 mod create;
+pub(crate) mod custom;
 mod delete;
 mod link;
 mod list;

@@ -9,7 +9,7 @@ mod link;
 mod start;
 
 pub(crate) use account::{Arrival, Outcome};
-pub(crate) use callback::{Landing, run as callback};
+pub(crate) use callback::{Landing, run as callback, token_context};
 pub(crate) use link::link;
 pub(crate) use start::{Parameters, linking, run as start};
 

@@ -1,11 +1,13 @@
 //! A mailed token: its row, its mail and its link, made together.
 
+use common::mail::MailFields;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::mail::{Fields, Mail, Template};
+use crate::mail::{Mail, Template};
 use crate::queries::OneTimeToken;
 use crate::request::Context;
-use crate::user::User;
+use crate::user::{User, UserView};
 use crate::{Error, secret};
 
 /// What a mailed token is for.
@@ -82,14 +84,22 @@ impl Letter {
             Template::Reauthentication => String::new(),
             _ => format!("{}/verify?{query}", ctx.issuer()),
         };
-        let fields = Fields {
+        let settings = &ctx.project.auth;
+        let data = Value::Object(user.raw_user_meta_data.clone().unwrap_or_default());
+        let fields = MailFields {
             confirmation_url: &link,
             token: &otp,
+            token_hash: &link_token,
             email: user.address(),
             new_email: user.email_change.as_deref().unwrap_or_default(),
-            site_url: &ctx.project.auth.site_url,
+            site_url: &settings.site_url,
+            redirect_to,
+            data: &data,
         };
-        let mail = Mail::new(purpose.template, to, &fields)?;
+        let mut mail = Mail::new(purpose.template, to, &fields, settings)?;
+        if settings.hook_send_email.enabled {
+            mail.handover = Some((ctx.auth.clone(), event(purpose, (user, to), &fields)));
+        }
         let row = OneTimeToken {
             id: Uuid::new_v4(),
             user_id: user.id,
@@ -99,4 +109,22 @@ impl Letter {
         };
         Ok(Self { row, mail, otp, link_token })
     }
+}
+
+/// What the hook that sends mails is told.
+fn event(purpose: Purpose, (user, to): (&User, &str), fields: &MailFields<'_>) -> Value {
+    json!({
+        "user": UserView::new(user, &[], &[]),
+        "email_data": {
+            "email": to,
+            "token": fields.token,
+            "token_hash": fields.token_hash,
+            "redirect_to": fields.redirect_to,
+            "email_action_type": purpose.kind,
+            "site_url": fields.site_url,
+            "token_new": "",
+            "token_hash_new": "",
+            "old_email": if fields.new_email.is_empty() { "" } else { fields.email },
+        },
+    })
 }

@@ -11,7 +11,7 @@ use crate::queries::{self, Applied, Change};
 use crate::request::{Context, email, phone, pkce, text};
 use crate::sms::Channel;
 use crate::user::{Identity, Object, User, check_metadata};
-use crate::{Auth, Error};
+use crate::{Auth, Error, hooks};
 
 /// The body.
 #[derive(Deserialize)]
@@ -93,5 +93,6 @@ async fn create(
     change.identities.push(Identity::email(&user, false, &data));
     change.audit(super::audit(ctx, "user_signedup", &user));
     change.create.push(user);
+    hooks::before_created(ctx, &change.create).await?;
     queries::apply(db, &change).await
 }

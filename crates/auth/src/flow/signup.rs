@@ -18,7 +18,8 @@ use crate::request::{Context, email, phone, pkce, text};
 use crate::session::Tokens;
 use crate::sms::Channel;
 use crate::user::{Account, Identity, Object, User, UserView, check_metadata, object};
-use crate::{Auth, Error, password};
+use crate::password::{self, breach};
+use crate::{Auth, Error, hooks};
 
 /// The body of a sign-up.
 #[derive(Default, Deserialize)]
@@ -126,7 +127,10 @@ async fn anonymous(auth: &Auth, ctx: &Context, data: Object) -> Result<Outcome, 
 pub(crate) async fn by_email(auth: &Auth, ctx: &Context, new: NewUser) -> Result<Outcome, Error> {
     // Before anything is looked up, so that a taken address takes the same time.
     let hash = match &new.password {
-        Some(password) => Some(auth.passwords().hash(password).await?),
+        Some(password) => {
+            breach::check(ctx, password).await?;
+            Some(auth.passwords().hash(password).await?)
+        }
         None => None,
     };
     for _ in 0..ATTEMPTS {
@@ -186,6 +190,7 @@ async fn unconfirmed(
     change.flows.extend(super::token::pkce::begin(new.challenge.as_ref(), user.id, "email/signup"));
     let user_id = user.id;
     change.create.push(user);
+    hooks::before_created(ctx, &change.create).await?;
     let (applied, account) = queries::apply_and_read(db, &change, user_id).await?;
     let (Applied::Done, Some(account)) = (applied, account) else { return Ok(None) };
     slot.send(&ctx.project, letter.mail);

@@ -11,8 +11,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Mail, smtp};
 use crate::budget::{self, Budget, Limits, Refusal};
+use crate::error::GuardError;
 use crate::events::{self, Event};
-use crate::{Config, Error};
+use crate::{Config, Error, hooks};
 
 #[derive(Debug)]
 pub(crate) struct Outbox {
@@ -94,7 +95,7 @@ impl Slot {
     /// Send `mail`; call it after the commit.
     pub(crate) fn send(self, project: &Arc<Project>, mail: Mail) {
         let Self { permit, sender } = self;
-        if project.auth.smtp.is_none() {
+        if project.auth.smtp.is_none() && mail.handover.is_none() {
             sender.capture(project, mail);
             return;
         }
@@ -121,28 +122,46 @@ impl Sender {
         events::tell(&Event::MailCaptured { project, subject: &subject, link: &link });
     }
 
+    /// To the project's hook, else to its SMTP server.
+    async fn hand_over(&self, project: &Project, mail: &Mail) -> Result<(), smtp::Failure> {
+        if let Some((auth, event)) = &mail.handover {
+            // The hook repeats by itself what it wants repeated; its words are for the log.
+            return hooks::send_email(auth, project, event)
+                .await
+                .map_err(|it| smtp::Failure { permanent: !is_late(&it), reason: it.to_string() });
+        }
+        match &project.auth.smtp {
+            Some(settings) => smtp::send(settings, mail, self.timeout).await,
+            None => Ok(()),
+        }
+    }
+
     async fn deliver(&self, project: &Project, mail: &Mail) {
-        let Some(settings) = &project.auth.smtp else { return };
-        let (project, template) = (&project.reference, mail.template.name());
+        let (reference, template) = (&project.reference, mail.template.name());
         let mut waits = self.retries.iter();
         for attempt in 1_usize.. {
             let sent = match self.connections.acquire().await {
-                Ok(_connection) => smtp::send(settings, mail, self.timeout).await,
+                Ok(_connection) => self.hand_over(project, mail).await,
                 Err(_) => return,
             };
             let failure = match sent {
-                Ok(()) => return events::tell(&Event::MailSent { project, template, attempt }),
+                Ok(()) => return events::tell(&Event::MailSent { project: reference, template, attempt }),
                 Err(failure) => failure,
             };
             match waits.next().filter(|_| !failure.permanent) {
                 Some(wait) => {
-                    events::tell(&Event::MailRetried { project, template, attempt, reason: failure.reason });
+                    events::tell(&Event::MailRetried { project: reference, template, attempt, reason: failure.reason });
                     tokio::time::sleep(*wait).await;
                 }
                 None => {
-                    return events::tell(&Event::MailLost { project, template, reason: failure.reason });
+                    return events::tell(&Event::MailLost { project: reference, template, reason: failure.reason });
                 }
             }
         }
     }
+}
+
+/// Whether asking the hook again may help.
+fn is_late(error: &Error) -> bool {
+    matches!(error, Error::Guard(GuardError::HookTimeout(_) | GuardError::HookRetries))
 }

@@ -72,6 +72,19 @@ impl Profile {
         Some(Self { subject, emails, claims })
     }
 
+    /// The profile in what an ID token of `provider` says.
+    pub(crate) fn of_claims(provider: &Provider, claims: Object) -> Result<Self, Failure> {
+        let issuer = claims.get("iss").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let document = Value::Object(claims);
+        let emails = one_email(provider, &document);
+        read(provider, &issuer, &document, emails)
+    }
+
+    /// A wallet's owner, of whom only `custom` is known.
+    pub(crate) fn of_wallet(subject: &str, custom: &Value) -> Option<Self> {
+        Self::new(object(json!({"sub": subject, "custom_claims": custom})), Vec::new())
+    }
+
     /// The address that the provider calls the user's own, or nothing.
     pub(crate) fn primary(&self) -> Option<&Email> {
         self.emails.iter().find(|it| it.primary)
@@ -140,14 +153,6 @@ pub(super) async fn id_token(
     let expected =
         Expected { issuers: &tokens.issuers, audience: &provider.client_ids, now_secs, access_token };
     providers.issuers.verify((provider.trust, &tokens.jwks_uri), token, &expected).await
-}
-
-/// The profile in what an ID token says.
-pub(super) fn of_claims(provider: &Provider, claims: Object) -> Result<Profile, Failure> {
-    let issuer = claims.get("iss").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let document = Value::Object(claims);
-    let emails = one_email(provider, &document);
-    read(provider, &issuer, &document, emails)
 }
 
 fn read(provider: &Provider, issuer: &str, document: &Value, emails: Vec<Email>) -> Result<Profile, Failure> {
@@ -234,9 +239,4 @@ fn proved(provider: &Provider, url: &str, access_token: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, provider.secret.as_bytes());
     let proof = crate::secret::hex(hmac::sign(&key, access_token.as_bytes()).as_ref());
     format!("{url}&appsecret_proof={proof}")
-}
-
-/// A wallet's owner.
-pub(crate) fn of_wallet(subject: String, custom: Value) -> Option<Profile> {
-    Profile::new(object(json!({"sub": subject, "custom_claims": custom})), Vec::new())
 }

@@ -148,7 +148,7 @@ fn placed(mut it: Provider, row: &Preset, (web, api): (String, String), url: Opt
 }
 
 /// The issuer of the tenant at `url`; none for those that stand for every tenant.
-fn azure_tenant(url: &str) -> Option<String> {
+pub(super) fn azure_tenant(url: &str) -> Option<String> {
     let shared = url.ends_with("/common") || url.ends_with("/organizations") || url.ends_with("/consumers");
     (!shared).then(|| format!("{url}/v2.0"))
 }

@@ -5,7 +5,7 @@
 
 mod presets;
 
-pub(super) use presets::{GENERIC, OPENID};
+pub(super) use presets::GENERIC;
 use presets::{ISSUERS, PRESETS, email};
 
 /// One of a provider's two sides: most have the pages for people and the interface for programs on different hosts.
@@ -117,14 +117,13 @@ pub(crate) fn issuer_of(name: &str) -> Option<&'static str> {
     }
 }
 
-/// Every name in the table.
-pub(crate) fn preset_names() -> impl Iterator<Item = &'static str> {
-    PRESETS.iter().map(|it| it.name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn preset_names() -> impl Iterator<Item = &'static str> {
+        PRESETS.iter().map(|it| it.name)
+    }
 
     #[test]
     fn rows_are_complete_and_encrypted() {

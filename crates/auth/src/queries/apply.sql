@@ -119,6 +119,11 @@ ended as (
     and s.id is distinct from (it -> 'end' ->> 'except')::uuid
   returning s.id
 ),
+outlived as (
+  update auth.sessions s set not_after = now from gate
+  where s.user_id = (it ->> 'outlive')::uuid and (s.not_after is null or s.not_after > now)
+  returning s.id
+),
 opened as (
   insert into auth.sessions (
     id, user_id, created_at, updated_at, aal, not_after, user_agent, ip, refresh_token_hmac_key, oauth_client_id, scopes

@@ -48,6 +48,9 @@ pub(crate) struct Change {
     /// End sessions of a user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) end: Option<EndSessions>,
+    /// The sessions of this user that exist already end now, and say so when they are refreshed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) outlive: Option<Uuid>,
     open: Vec<Session>,
     methods: Vec<MethodRow>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -141,8 +144,9 @@ struct MethodRow {
     authentication_method: String,
 }
 
+/// A row of `auth.audit_log_entries`.
 #[derive(Serialize)]
-struct AuditRow {
+pub(crate) struct AuditRow {
     id: Uuid,
     payload: serde_json::Value,
     ip_address: String,
@@ -166,6 +170,7 @@ impl Change {
             flows: Vec::new(),
             clear: None,
             end: None,
+            outlive: None,
             open: Vec::new(),
             methods: Vec::new(),
             refresh: None,
@@ -189,6 +194,12 @@ impl Change {
 
     /// Also write to the audit log.
     pub(crate) fn audit(&mut self, audit: Audit<'_>) {
+        self.audit.push(AuditRow::from(audit));
+    }
+}
+
+impl From<Audit<'_>> for AuditRow {
+    fn from(audit: Audit<'_>) -> Self {
         let actor = audit.actor;
         let mut payload = serde_json::json!({
             "action": audit.action,
@@ -201,7 +212,7 @@ impl Change {
             map.insert("traits".into(), audit.traits.into());
         }
         let ip_address = audit.ip.unwrap_or_default();
-        self.audit.push(AuditRow { id: Uuid::new_v4(), payload, ip_address });
+        Self { id: Uuid::new_v4(), payload, ip_address }
     }
 }
 

@@ -41,7 +41,8 @@ const WRITE: &str = "insert into auth.custom_oauth_providers as c (id, provider_
      authorization_url = excluded.authorization_url, token_url = excluded.token_url, \
      userinfo_url = excluded.userinfo_url, jwks_uri = excluded.jwks_uri, updated_at = excluded.updated_at, \
      custom_claims_allowlist = excluded.custom_claims_allowlist returning to_jsonb(c)";
-const DELETE: &str = "delete from auth.custom_oauth_providers c where c.identifier = $1 returning to_jsonb(c)";
+const DELETE: &str =
+    "delete from auth.custom_oauth_providers c where c.identifier = $1 returning to_jsonb(c)";
 
 /// The provider `identifier`.
 pub(crate) async fn custom(db: &ServiceClient, identifier: &str) -> Result<Option<StoredCustom>, Error> {
@@ -76,4 +77,3 @@ pub(crate) async fn delete_custom(db: &ServiceClient, identifier: &str) -> Resul
     let statement = db.prepare_cached(DELETE).await?;
     db.query_opt(&statement, &[&identifier]).await?.as_ref().map(decode).transpose()
 }
-

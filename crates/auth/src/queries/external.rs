@@ -10,7 +10,7 @@ use super::decode;
 use crate::Error;
 
 /// A flow about to begin.
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 pub(crate) struct NewFlow {
     pub(crate) id: Uuid,
     pub(crate) provider_type: String,
@@ -85,7 +85,8 @@ const BEGIN: &str = "with input as (select $1::jsonb as it), \
      select r.id, r.provider_type, r.authentication_method, r.code_challenge, r.code_challenge_method, \
      r.invite_token, r.referrer, r.oauth_client_state_id, r.linking_target_id, r.email_optional, r.created_at, \
      r.created_at from input, jsonb_populate_record(null::auth.flow_state, it) r";
-const FLOW: &str = "select to_jsonb(f) from auth.flow_state f where f.id = $1 and f.authentication_method = $2";
+const FLOW: &str =
+    "select to_jsonb(f) from auth.flow_state f where f.id = $1 and f.authentication_method = $2";
 const TAKE_STATE: &str = "delete from auth.oauth_client_states s where s.id = $1 returning to_jsonb(s)";
 const CANDIDATES: &str = "select jsonb_build_object(\
      'known', (select i.user_id from auth.identities i where i.provider = $1 and i.provider_id = $2), \

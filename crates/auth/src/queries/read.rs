@@ -43,7 +43,9 @@ const SIGNED_IN: &str = account!(
     "from auth.users u where u.id = $1"
 );
 const REFRESHING: &str = account!(
-    ", 'revoked', coalesce(t.revoked, false), 'updated_at', t.updated_at, \
+    ", 'newer', exists (select from auth.sessions n join auth.sessions o on o.id = t.session_id \
+     where n.user_id = u.id and n.created_at > o.created_at), \
+     'revoked', coalesce(t.revoked, false), 'updated_at', t.updated_at, \
      'active', (select a.token from auth.refresh_tokens a where a.session_id = t.session_id \
      and not coalesce(a.revoked, false) order by a.id desc limit 1), \
      'session', (select to_jsonb(s) || jsonb_build_object('amr', (select coalesce(jsonb_agg(\
@@ -124,6 +126,8 @@ pub(crate) struct Refreshing {
     #[serde(flatten)]
     pub(crate) account: Account,
     pub(crate) revoked: bool,
+    /// The user has begun another session since.
+    pub(crate) newer: bool,
     pub(crate) updated_at: Option<Timestamp>,
     /// The digest of the session's token that is not retired.
     pub(crate) active: Option<String>,
@@ -217,6 +221,9 @@ pub(crate) struct PendingFlow {
     pub(crate) provider_type: String,
     pub(crate) authentication_method: String,
     pub(crate) auth_code_issued_at: Option<Timestamp>,
+    /// What an identity provider gave, sealed.
+    pub(crate) provider_access_token: Option<String>,
+    pub(crate) provider_refresh_token: Option<String>,
 }
 
 /// The user's newest flow of `method` that has no code yet.

@@ -20,6 +20,7 @@ const MAX_USER_AGENT: usize = 512;
 
 /// What every request brings.
 pub(crate) struct Context {
+    pub(crate) auth: Auth,
     pub(crate) project: Arc<Project>,
     pub(crate) public_url: PublicUrl,
     pub(crate) now: Timestamp,
@@ -91,6 +92,7 @@ impl FromRequestParts<Auth> for Context {
         let referrer = text(&parts.headers, header::REFERER);
         let redirect_to = redirect::resolve(wanted.as_deref(), referrer.as_deref(), &project.auth);
         Ok(Self {
+            auth: auth.clone(),
             public_url,
             now: auth.now(),
             ip: parts.extensions.get::<ClientAddress>().map(|it| it.0),

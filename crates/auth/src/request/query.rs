@@ -12,6 +12,18 @@ pub(crate) struct Query<T>(pub(crate) T);
 /// The `{id}` of a path under `/admin/users`, unchecked.
 pub(crate) struct UserPath(pub(crate) String);
 
+/// The two parameters of a path such as `/admin/users/{id}/factors/{factor_id}`, unchecked.
+pub(crate) struct PathPair(pub(crate) String, pub(crate) String);
+
+impl FromRequestParts<Auth> for PathPair {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, auth: &Auth) -> Result<Self, Error> {
+        let path = Path::<(String, String)>::from_request_parts(parts, auth).await;
+        path.map(|Path((user, id))| Self(user, id)).map_err(|_| Error::InvalidUserId)
+    }
+}
+
 impl<T: DeserializeOwned> FromRequestParts<Auth> for Query<T> {
     type Rejection = Error;
 

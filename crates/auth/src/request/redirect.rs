@@ -19,7 +19,7 @@ pub(super) fn resolve(wanted: Option<&str>, referrer: Option<&str>, settings: &A
 }
 
 /// Whether `target` is of the site or on the allow list.
-pub(super) fn is_allowed(target: &str, settings: &AuthSettings) -> bool {
+pub(crate) fn is_allowed(target: &str, settings: &AuthSettings) -> bool {
     if target.is_empty() || target.len() > MAX_BYTES {
         return false;
     }

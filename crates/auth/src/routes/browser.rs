@@ -71,16 +71,16 @@ fn redirect(target: &str) -> Result<Response, Error> {
     Ok((StatusCode::SEE_OTHER, headers).into_response())
 }
 
-fn encode(pairs: &[(&str, &str)]) -> String {
+pub(super) fn encode(pairs: &[(&str, &str)]) -> String {
     Serializer::new(String::new()).extend_pairs(pairs).finish()
 }
 
-fn with_fragment(target: &str, fragment: &str) -> String {
+pub(super) fn with_fragment(target: &str, fragment: &str) -> String {
     let base = target.split('#').next().unwrap_or_default();
     format!("{base}#{fragment}")
 }
 
-fn with_query(target: &str, pairs: &[(&str, &str)]) -> String {
+pub(super) fn with_query(target: &str, pairs: &[(&str, &str)]) -> String {
     let (base, fragment) = target.split_once('#').map_or((target, None), |(base, it)| (base, Some(it)));
     let joint = if base.contains('?') { '&' } else { '?' };
     let fragment = fragment.map(|it| format!("#{it}")).unwrap_or_default();

@@ -57,7 +57,7 @@ pub(super) async fn settings(ctx: Context) -> Json<Value> {
                 "email" => true,
                 "phone" => settings.phone_enabled,
                 "anonymous_users" => settings.anonymous_users,
-                _ => false,
+                name => settings.external.get(name).is_some_and(|it| it.enabled),
             };
             ((*name).to_owned(), on.into())
         })

@@ -9,11 +9,20 @@
 
 mod account;
 mod admin;
+mod authenticator;
+mod custom_providers;
 mod database;
 mod errors;
+mod external;
+mod factors;
+mod id_token;
+mod idp;
+mod keys;
 mod mails;
+mod passkeys;
 mod password;
 mod phone;
+mod providers;
 mod refresh;
 mod sessions;
 mod signup;
@@ -22,3 +31,4 @@ mod smtp;
 mod support;
 mod user;
 mod verify;
+mod web3;

@@ -49,6 +49,13 @@ impl Api {
         Self::of(name, AuthSettings::default(), config).await
     }
 
+    /// A service whose projects may define providers anywhere.
+    pub(crate) async fn trusting(name: &str, settings: AuthSettings) -> Self {
+        let private =
+            Config { private_providers: true, argon2_memory_kib: 64, argon2_passes: 1, ..Config::default() };
+        Self::of(name, settings, private).await
+    }
+
     async fn configured(name: &str, settings: AuthSettings, mail_retries: Vec<Duration>) -> Self {
         // Cheap hashes: what they cost is not the matter here.
         let config = Config { argon2_memory_kib: 64, argon2_passes: 1, mail_retries, ..Config::default() };
@@ -78,6 +85,11 @@ impl Api {
         let project = Arc::new(Project { auth: settings, ..(*self.project).clone() });
         let (inbox, router) = (self.inbox.clone(), self.router.clone());
         Self { project, test, inbox, router, ahead_secs: Arc::clone(&self.ahead_secs) }
+    }
+
+    /// The service's time, in seconds since 1970.
+    pub(crate) fn now_secs(&self) -> i64 {
+        Timestamp::now().as_second() + self.ahead_secs.load(Ordering::Relaxed)
     }
 
     /// Let time pass.
@@ -212,6 +224,13 @@ impl Answer {
     pub(crate) fn location(&self) -> String {
         self.headers["location"].to_str().unwrap().to_owned()
     }
+}
+
+/// The S256 challenge of a PKCE verifier.
+pub(crate) fn s256(verifier: &str) -> String {
+    use base64::Engine as _;
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, verifier.as_bytes());
+    base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(digest)
 }
 
 /// The six digits and the link's token of a mail.

@@ -7,11 +7,14 @@ use crate::flow::audit;
 use crate::queries::{self, Applied, Change};
 use crate::request::{Context, email, phone, text};
 use crate::user::{Account, Identity, Object, PHONE, User, check_metadata};
-use crate::{Auth, Error, password};
+use crate::{Auth, Error, hooks, password};
 
 /// A new user, without mail.
 pub(crate) async fn run(auth: &Auth, ctx: &Context, fields: UserFields) -> Result<Account, Error> {
     let mut user = new_user(ctx, &fields)?;
+    if let Some(plain) = text(fields.password.clone()) {
+        password::breach::check(ctx, &plain).await?;
+    }
     user.encrypted_password = hash(auth, &fields).await?;
     let mut change = Change::new(ctx.now);
     if !user.address().is_empty() {
@@ -23,6 +26,7 @@ pub(crate) async fn run(auth: &Auth, ctx: &Context, fields: UserFields) -> Resul
     change.audit(audit(ctx, "user_signedup", &user));
     let (user_id, by_phone) = (user.id, user.address().is_empty());
     change.create.push(user);
+    hooks::before_created(ctx, &change.create).await?;
     let db = auth.database(&ctx.project).await?;
     match queries::apply_and_read(&db, &change, user_id).await? {
         (Applied::Done, Some(account)) => Ok(account),

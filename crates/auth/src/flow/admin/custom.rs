@@ -177,7 +177,11 @@ pub(crate) async fn delete(auth: &Auth, ctx: &Context, identifier: &str) -> Resu
 }
 
 fn enabled(ctx: &Context) -> Result<(), Error> {
-    if ctx.project.auth.custom_providers { Ok(()) } else { Err(ExternalError::CustomProvidersDisabled.into()) }
+    if ctx.project.auth.custom_providers {
+        Ok(())
+    } else {
+        Err(ExternalError::CustomProvidersDisabled.into())
+    }
 }
 
 fn checked_identifier(identifier: &str) -> Result<(), Error> {
@@ -190,9 +194,7 @@ fn checked_identifier(identifier: &str) -> Result<(), Error> {
     }
     let legal = (PREFIX.len() + 1..=50).contains(&identifier.len())
         && !identifier.ends_with(['-', ':'])
-        && identifier
-            .bytes()
-            .all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || b"-:".contains(&it));
+        && identifier.bytes().all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || b"-:".contains(&it));
     if legal {
         return Ok(());
     }

@@ -32,7 +32,8 @@ pub(crate) async fn run(auth: &Auth, ctx: &Context, id: &str, fields: &Fields) -
             return Ok(());
         }
         if queries::apply(&db, &shell(ctx, account)).await? == Applied::Done {
-            return Ok(());
+            // A phone factor names a person, and nobody will sign in again.
+            return queries::factors::forget(&db, id).await;
         }
     }
     Err(Error::Conflict)

@@ -10,7 +10,7 @@ use crate::flow::{ATTEMPTS, audit};
 use crate::queries::{self, Applied, Change, Save};
 use crate::request::{Context, email, text};
 use crate::user::{Account, Identity, Object, User, UserView, check_metadata, merge};
-use crate::{Auth, Error, password};
+use crate::{Auth, Error, hooks, password};
 
 /// The body of a link.
 #[derive(Default, Deserialize)]
@@ -76,6 +76,7 @@ impl Kind {
 pub(crate) async fn run(auth: &Auth, ctx: &Context, fields: Fields) -> Result<Value, Error> {
     let mut wanted = check(ctx, fields)?;
     if let Some(plain) = &wanted.password {
+        password::breach::check(ctx, plain).await?;
         wanted.hash = Some(auth.passwords().hash(plain).await?);
     }
     let (account, letter, kind) = make(auth, ctx, &wanted).await?;
@@ -151,6 +152,7 @@ async fn make(auth: &Auth, ctx: &Context, wanted: &Wanted) -> Result<(Account, L
             Some(account) => for_known(ctx, account, wanted)?,
             None => for_new(ctx, wanted)?,
         };
+        hooks::before_created(ctx, &change.create).await?;
         match queries::apply_and_read(&db, &change, user_id).await? {
             (Applied::Done, Some(account)) => return Ok((account, letter, kind)),
             (Applied::Done | Applied::Stale | Applied::Taken, _) => {}

@@ -13,6 +13,7 @@ pub(crate) async fn run(auth: &Auth, ctx: &Context, id: &str, fields: UserFields
     let id = user_id(id)?;
     if let Some(plain) = text(fields.password.clone()) {
         password::check_strength(&plain, &ctx.project.auth)?;
+        password::breach::check(ctx, &plain).await?;
     }
     let hash = hash(auth, &fields).await?;
     for _ in 0..ATTEMPTS {

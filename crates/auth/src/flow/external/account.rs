@@ -98,6 +98,7 @@ pub(super) async fn finish(
         return Err(error);
     }
     if let Some(claim) = &arrival.claim {
+        crate::hooks::before_created(ctx, &change.create).await?;
         change.claim = Some(Claim { user_id, ..claim.clone() });
         let done = queries::apply(db, &change).await? == Applied::Done;
         return Ok(done.then_some(Outcome::Claimed));
@@ -117,8 +118,7 @@ async fn decide(
     let verified: Vec<&str> =
         profile.emails.iter().filter(|it| it.verified).map(|it| it.address.as_str()).collect();
     let wanted = profile.primary().map_or("", |it| it.address.as_str());
-    let found =
-        queries::candidates(db, (arrival.provider, &profile.subject), &verified, wanted).await?;
+    let found = queries::candidates(db, (arrival.provider, &profile.subject), &verified, wanted).await?;
     let mut change = Change::new(ctx.now);
     let (row, version, others) = match chosen(&found)? {
         Some(id) => {
@@ -180,12 +180,7 @@ pub(super) fn returning(
 }
 
 /// Somebody new.
-fn newcomer(
-    ctx: &Context,
-    arrival: &Arrival<'_>,
-    change: &mut Change,
-    taken: bool,
-) -> Result<User, Error> {
+fn newcomer(ctx: &Context, arrival: &Arrival<'_>, change: &mut Change, taken: bool) -> Result<User, Error> {
     if ctx.project.auth.disable_signup {
         return Err(Error::SignupDisabled);
     }

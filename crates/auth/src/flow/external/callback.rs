@@ -90,7 +90,8 @@ async fn finish(auth: &Auth, ctx: &Context, query: &Parameters, flow: &Flow) -> 
     let found = provider(auth, ctx, &flow.provider_type).await;
     let provider = found.map_err(|it| it.into_error(ExternalError::Gone))?;
     let verifier = verifier(auth, ctx, flow, &provider).await?;
-    let (granted, profile) = ask(auth, ctx, (&provider, code), verifier.as_deref(), query.get("user")).await?;
+    let (granted, profile) =
+        ask(auth, ctx, (&provider, code), verifier.as_deref(), query.get("user")).await?;
     if profile.emails.is_empty() && !flow.email_optional {
         return Err(ExternalError::NoEmail.into());
     }

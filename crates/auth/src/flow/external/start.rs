@@ -71,7 +71,8 @@ async fn begin(
     let name = query.get("provider").unwrap_or_default().to_lowercase();
     let found = provider(auth, ctx, &name).await;
     let provider = found.map_err(|it| it.into_error(ExternalError::Unsupported))?;
-    let challenge = pkce::Fields::new(query.get("code_challenge"), query.get("code_challenge_method")).parse()?;
+    let challenge =
+        pkce::Fields::new(query.get("code_challenge"), query.get("code_challenge_method")).parse()?;
     let (challenge, method) = challenge.map(|it| (it.challenge, it.method)).unzip();
     let id = Uuid::new_v4();
     let pkce = if provider.pkce { Some((Uuid::new_v4(), secret::token()?)) } else { None };
@@ -145,7 +146,8 @@ fn address(
         }
         for (name, value) in &query.0 {
             let lower = name.to_lowercase();
-            let ours = OURS.contains(&lower.as_str()) || provider.parameters.iter().any(|(it, _)| *it == lower);
+            let ours =
+                OURS.contains(&lower.as_str()) || provider.parameters.iter().any(|(it, _)| *it == lower);
             match lower.as_str() {
                 // WorkOS wants to know which of its providers, and our own parameter has that name.
                 "workos_provider" => drop(pairs.append_pair("provider", value)),

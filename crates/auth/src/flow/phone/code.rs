@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::queries::OneTimeToken;
 use crate::request::Context;
 use crate::sms::{Channel, Message};
-use crate::{Auth, Error, secret};
+use crate::{Auth, Error, hooks, secret};
 
 /// What a code by SMS is for.
 #[derive(Clone, Copy)]
@@ -24,6 +24,9 @@ pub(crate) const PHONE_CHANGE: Purpose = Purpose { name: "phone_change", token_t
 /// A new password.
 pub(crate) const REAUTHENTICATION: Purpose =
     Purpose { name: "reauthentication", token_type: "reauthentication_token" };
+
+/// A second factor; such codes are kept with their challenge.
+pub(crate) const MFA: Purpose = Purpose { name: "mfa", token_type: "" };
 
 /// Who gets a code.
 #[derive(Clone, Copy)]
@@ -63,9 +66,20 @@ impl Code {
             return Ok(Self { purpose, phone, otp: fixed.clone(), message_id });
         }
         let otp = secret::digits(settings.sms_otp_length)?;
+        if settings.hook_send_sms.enabled {
+            auth.sms().count(&ctx.project, ctx.now)?;
+            let user = serde_json::json!({"phone": to.phone});
+            hooks::send_sms(auth, &ctx.project, (&user, to.phone), &otp).await?;
+            return Ok(Self { purpose, phone, otp, message_id: None });
+        }
         let message = Message { phone: to.phone, otp: &otp, channel: to.channel, purpose: purpose.name };
         let message_id = auth.sms().send(&ctx.project, &message, ctx.now).await?;
         Ok(Self { purpose, phone, otp, message_id })
+    }
+
+    /// What the database holds of it when it answers to something else than its number.
+    pub(crate) fn answer_to(&self, ctx: &Context, subject: &str) -> String {
+        secret::stored(&secret::link_token(&ctx.project, subject, &self.otp))
     }
 
     /// What the database holds of it.

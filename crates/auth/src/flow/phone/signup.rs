@@ -8,11 +8,12 @@ use uuid::Uuid;
 use super::code::{CONFIRMATION, Code, Recipient};
 use crate::flow::signup::{Outcome, view};
 use crate::flow::{ATTEMPTS, audit, sign_in};
+use crate::password::breach;
 use crate::queries::{self, Applied, Change, Save};
 use crate::request::Context;
 use crate::sms::Channel;
 use crate::user::{Account, Identity, Object, User, UserView};
-use crate::{Auth, Error};
+use crate::{Auth, Error, hooks};
 
 /// A new user by phone. Without a password the user signs in by codes only.
 pub(crate) struct NewPhoneUser {
@@ -27,7 +28,10 @@ pub(crate) struct NewPhoneUser {
 pub(crate) async fn run(auth: &Auth, ctx: &Context, new: NewPhoneUser) -> Result<Outcome, Error> {
     // Before anything is looked up, so that a taken number takes the same time.
     let hash = match &new.password {
-        Some(password) => Some(auth.passwords().hash(password).await?),
+        Some(password) => {
+            breach::check(ctx, password).await?;
+            Some(auth.passwords().hash(password).await?)
+        }
         None => None,
     };
     let autoconfirm = ctx.project.auth.sms_autoconfirm;
@@ -96,6 +100,7 @@ pub(super) async fn waiting(
     };
     change.mail.push(code.row(ctx, user_id));
     *sent = Some(code);
+    hooks::before_created(ctx, &change.create).await?;
     let db = auth.database(&ctx.project).await?;
     let (applied, account) = queries::apply_and_read(&db, &change, user_id).await?;
     Ok(account.filter(|_| applied == Applied::Done))

@@ -8,7 +8,7 @@ use crate::password::Verdict;
 use crate::queries::{self, Change, Touch};
 use crate::request::{Context, phone, text};
 use crate::session::Tokens;
-use crate::{Auth, Error};
+use crate::{Auth, Error, hooks};
 
 /// The body.
 #[derive(Deserialize)]
@@ -39,6 +39,9 @@ pub(crate) async fn run(auth: &Auth, ctx: &Context, fields: Fields) -> Result<To
     };
     let stored = found.as_ref().and_then(|it| it.user.encrypted_password.as_deref());
     let verdict = auth.passwords().compare(&password, stored).await?;
+    if let Some(account) = &found {
+        hooks::password_attempt(ctx, account, verdict != Verdict::Wrong).await?;
+    }
     let account = match (found, verdict) {
         (Some(account), Verdict::Right | Verdict::Outdated) => account,
         (None, _) | (_, Verdict::Wrong) => return Err(Error::InvalidCredentials),

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use uuid::Uuid;
 
+use crate::flow::external::token_context;
 use crate::flow::{audit, sign_in};
 use crate::queries::{self, Change, FlowState, Touch};
 use crate::request::pkce::{Challenge, fits};
@@ -63,5 +64,15 @@ pub(crate) async fn run(auth: &Auth, ctx: &Context, fields: Fields) -> Result<To
     change.touch = Some(Touch { user_id, expected: None, encrypted_password: None });
     change.audit(audit(ctx, "login", &account.user));
     let signed_in = sign_in(ctx, &db, change, user_id, &flow.authentication_method).await?;
-    signed_in.ok_or(Error::FlowStateMissing)
+    let mut tokens = signed_in.ok_or(Error::FlowStateMissing)?;
+    tokens.provider_token = opened(ctx, flow.id, flow.provider_access_token.as_deref())?;
+    tokens.provider_refresh_token = opened(ctx, flow.id, flow.provider_refresh_token.as_deref())?;
+    Ok(tokens)
+}
+
+/// A token of an identity provider, as the client may use it.
+fn opened(ctx: &Context, flow: Uuid, sealed: Option<&str>) -> Result<Option<String>, Error> {
+    let Some(sealed) = sealed else { return Ok(None) };
+    let plain = ctx.project.vault.open(&token_context(flow), sealed).map_err(Error::internal)?;
+    String::from_utf8(plain).map(Some).map_err(Error::internal)
 }

@@ -4,10 +4,11 @@
 //! are stored and a client that lost an answer gets the same successor again. Two requests with the same token both
 //! succeed and get the same one.
 
-use common::AuthSettings;
+use common::Project;
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use crate::error::AccountError;
 use crate::events::{self, Event};
 use crate::flow::{ATTEMPTS, audit};
 use crate::queries::{self, Applied, Change, EndSessions, Refreshing};
@@ -54,22 +55,39 @@ pub(crate) async fn run(auth: &Auth, ctx: &Context, fields: Fields) -> Result<To
             return Err(Error::BannedRefresh);
         }
         let mut session = found.account.session.take().ok_or(Error::NoValidSession)?;
-        if !session.is_alive(ctx.now) {
-            return Err(Error::SessionExpired);
-        }
-        let (change, next) = match decide(&found, &session, &token, (&ctx.project.auth, ctx.now)) {
-            Decision::Repeat(next) => return Tokens::new(ctx, &found.account, &session, next),
+        check_limits(ctx, &found, &session)?;
+        let (change, next) = match decide(&found, &session, &token, (&ctx.project, ctx.now)) {
+            Decision::Repeat(next) => return Tokens::new(ctx, &found.account, &session, next).await,
             Decision::End => return end(ctx, &db, &found, &session).await,
             Decision::Keep => (keep(ctx, &found, &mut session), token.clone()),
             Decision::Rotate => rotate(ctx, &found, &mut session, &token)?,
         };
         match queries::apply(&db, &change).await? {
-            Applied::Done => return Tokens::new(ctx, &found.account, &session, next),
+            Applied::Done => return Tokens::new(ctx, &found.account, &session, next).await,
             // Another request with the same token was faster: read what it left.
             Applied::Stale | Applied::Taken => {}
         }
     }
     Err(Error::Conflict)
+}
+
+/// Refuse a session whose time is over, in the words for each way.
+fn check_limits(ctx: &Context, found: &Refreshing, session: &Session) -> Result<(), Error> {
+    let settings = &ctx.project.auth;
+    let passed = |since: Option<Timestamp>, secs: u64| {
+        let age = since.map_or(0, |it| ctx.now.as_second().saturating_sub(it.as_second()));
+        secs > 0 && u64::try_from(age).is_ok_and(|it| it >= secs)
+    };
+    if settings.sessions_single_per_user && found.newer {
+        return Err(AccountError::NewerLogin.into());
+    }
+    if !session.is_alive(ctx.now) || passed(session.created_at, settings.sessions_timebox) {
+        return Err(Error::SessionExpired);
+    }
+    if passed(session.last_used(), settings.sessions_inactivity_timeout) {
+        return Err(AccountError::Inactive.into());
+    }
+    Ok(())
 }
 
 /// The form in which a token is stored.
@@ -85,8 +103,9 @@ fn decide(
     found: &Refreshing,
     session: &Session,
     token: &str,
-    (settings, now): (&AuthSettings, Timestamp),
+    (project, now): (&Project, Timestamp),
 ) -> Decision {
+    let settings = &project.auth;
     if !found.revoked {
         return if settings.refresh_token_rotation { Decision::Rotate } else { Decision::Keep };
     }
@@ -96,12 +115,16 @@ fn decide(
     let age_secs = found.updated_at.map_or(i64::MAX, |it| now.as_second() - it.as_second());
     let fresh =
         u64::try_from(age_secs.max(0)).is_ok_and(|it| it <= settings.refresh_token_reuse_interval_secs);
-    let mut next = token.to_owned();
-    for step in 1..=MAX_STEPS {
-        next = secret::next_refresh_token(key, &next);
-        // The parent of the current token is fine at any time: the client never got the answer.
-        if secret::stored(&next) == *active && (step == 1 || fresh) {
-            return Decision::Repeat(next);
+    // What followed the token: a refresh, or the verification of a second factor.
+    let refreshed = secret::next_refresh_token(key, token);
+    let upgraded = secret::upgraded_refresh_token(project, key, &stored(token).unwrap_or_default());
+    for mut next in [refreshed, upgraded] {
+        for step in 1..=MAX_STEPS {
+            // The parent of the current token is fine at any time: the client never got the answer.
+            if secret::stored(&next) == *active && (step == 1 || fresh) {
+                return Decision::Repeat(next);
+            }
+            next = secret::next_refresh_token(key, &next);
         }
     }
     Decision::End

@@ -6,7 +6,7 @@ use super::Wanted;
 use crate::error::AccountError;
 use crate::flow::letter::REAUTHENTICATION;
 use crate::flow::verify::is_alive;
-use crate::password::Verdict;
+use crate::password::{Verdict, breach};
 use crate::queries::{self, Spend};
 use crate::request::Context;
 use crate::session::Session;
@@ -63,6 +63,7 @@ pub(super) async fn new_hash(
     (user, session, wanted): (&User, Option<&Session>, &Wanted),
 ) -> Result<Option<String>, Error> {
     let Some(password) = &wanted.password else { return Ok(None) };
+    breach::check(ctx, password).await?;
     let stored = user.encrypted_password.as_deref().filter(|it| !it.is_empty());
     let Some(stored) = stored else { return auth.passwords().hash(password).await.map(Some) };
     let recovering = session.is_some_and(|it| it.amr.iter().any(|it| RECOVERY.contains(&it.method.as_str())));

@@ -1,0 +1,154 @@
+//! Which request is limited by what, and which needs a captcha. Pure.
+
+use std::time::Duration;
+
+use common::AuthSettings;
+use http::{Method, Uri};
+use store::Limit;
+
+/// At once, however many in the whole time.
+const BURST: u32 = 30;
+const FIVE_MINUTES: Duration = Duration::from_secs(300);
+
+/// A budget of each client address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rule {
+    Refresh,
+    SignIn,
+    SignUp,
+    Anonymous,
+    Otp,
+    MagicLink,
+    Recover,
+    Resend,
+    Update,
+    Verify,
+    Sso,
+    Web3,
+    Passkey,
+    Factor,
+    Register,
+}
+
+/// What stands before a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Target {
+    pub(super) rule: Option<Rule>,
+    pub(super) captcha: bool,
+}
+
+impl Rule {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Refresh => "refresh",
+            Self::SignIn => "sign_in",
+            Self::SignUp => "sign_up",
+            Self::Anonymous => "anonymous",
+            Self::Otp => "otp",
+            Self::MagicLink => "magic_link",
+            Self::Recover => "recover",
+            Self::Resend => "resend",
+            Self::Update => "update",
+            Self::Verify => "verify",
+            Self::Sso => "sso",
+            Self::Web3 => "web3",
+            Self::Passkey => "passkey",
+            Self::Factor => "factor",
+            Self::Register => "register",
+        }
+    }
+
+    pub(super) fn limit(self, settings: &AuthSettings) -> Limit {
+        let (max, per) = match self {
+            Self::Refresh => (settings.rate_limit_token_refresh, FIVE_MINUTES),
+            Self::SignIn => (settings.rate_limit_sign_in, FIVE_MINUTES),
+            Self::SignUp | Self::Otp | Self::MagicLink | Self::Recover | Self::Resend | Self::Update => {
+                (settings.rate_limit_otp, FIVE_MINUTES)
+            }
+            Self::Anonymous => (settings.rate_limit_anonymous_users, Duration::from_secs(3600)),
+            Self::Verify => (settings.rate_limit_verify, FIVE_MINUTES),
+            Self::Sso => (settings.rate_limit_sso, FIVE_MINUTES),
+            Self::Web3 => (settings.rate_limit_web3, FIVE_MINUTES),
+            Self::Passkey => (settings.rate_limit_passkey, FIVE_MINUTES),
+            Self::Factor => (settings.rate_limit_mfa, Duration::from_secs(60)),
+            Self::Register => (settings.rate_limit_oauth_dynamic_client_registration, FIVE_MINUTES),
+        };
+        // The default burst belongs to the default rates; a project that allows more at all allows more at once.
+        let burst = BURST.max(max / 5);
+        Limit { max, per, burst }
+    }
+}
+
+/// What stands before `method` on `uri`.
+pub(super) fn find(method: &Method, uri: &Uri) -> Target {
+    let path = uri.path().trim_end_matches('/');
+    let limited = |rule| Target { rule: Some(rule), captcha: false };
+    let guarded = |rule| Target { rule: Some(rule), captcha: true };
+    let post = method == Method::POST;
+    match path {
+        "/token" if post => match grant_type(uri) {
+            "refresh_token" => limited(Rule::Refresh),
+            "pkce" => limited(Rule::SignIn),
+            "web3" => guarded(Rule::Web3),
+            _ => guarded(Rule::SignIn),
+        },
+        "/signup" if post => guarded(Rule::SignUp),
+        "/otp" if post => guarded(Rule::Otp),
+        "/magiclink" if post => guarded(Rule::MagicLink),
+        "/recover" if post => guarded(Rule::Recover),
+        "/resend" if post => guarded(Rule::Resend),
+        "/verify" => limited(Rule::Verify),
+        "/user" if method == Method::PUT => limited(Rule::Update),
+        "/reauthenticate" => limited(Rule::Otp),
+        "/sso" if post => guarded(Rule::Sso),
+        "/sso/saml/acs" if post => limited(Rule::Sso),
+        "/passkeys/authentication/options" | "/passkeys/authentication/verify" if post => {
+            limited(Rule::Passkey)
+        }
+        "/oauth/clients/register" if post => limited(Rule::Register),
+        _ if post && path.starts_with("/factors/") && path.matches('/').count() == 3 => limited(Rule::Factor),
+        _ => Target::default(),
+    }
+}
+
+fn grant_type(uri: &Uri) -> &str {
+    let pairs = uri.query().unwrap_or_default().split('&');
+    // As the handler reads it: of a name that comes twice, the last one counts.
+    pairs.filter_map(|it| it.strip_prefix("grant_type=")).next_back().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(method: Method, uri: &'static str) -> (Option<Rule>, bool) {
+        let target = find(&method, &Uri::from_static(uri));
+        (target.rule, target.captcha)
+    }
+
+    #[test]
+    fn each_way_in_has_its_budget() {
+        let post = Method::POST;
+        assert_eq!(check(post.clone(), "/token?grant_type=password"), (Some(Rule::SignIn), true));
+        assert_eq!(check(post.clone(), "/token?grant_type=refresh_token&x=1"), (Some(Rule::Refresh), false));
+        assert_eq!(
+            check(post.clone(), "/token?grant_type=refresh_token&grant_type=password"),
+            (Some(Rule::SignIn), true)
+        );
+        assert_eq!(check(post.clone(), "/token/?grant_type=web3"), (Some(Rule::Web3), true));
+        assert_eq!(check(post.clone(), "/factors/1/verify"), (Some(Rule::Factor), false));
+        assert_eq!(check(post.clone(), "/factors"), (None, false));
+        assert_eq!(check(Method::GET, "/verify?token=x"), (Some(Rule::Verify), false));
+        assert_eq!(check(Method::GET, "/user"), (None, false));
+        assert_eq!(check(post, "/logout"), (None, false));
+    }
+
+    #[test]
+    fn defaults_are_supabases() {
+        let settings = AuthSettings::default();
+        let limit = Rule::Refresh.limit(&settings);
+        assert_eq!((limit.max, limit.per.as_secs(), limit.burst), (150, 300, 30));
+        assert_eq!(Rule::Anonymous.limit(&settings).per.as_secs(), 3600);
+        assert_eq!(Rule::Factor.limit(&settings).max, 15);
+    }
+}
