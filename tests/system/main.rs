@@ -10,6 +10,7 @@
 
 mod commands;
 mod crash;
+mod large;
 mod outage;
 mod refusals;
 mod rest;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::server::{Home, read, until};
 
 /// A database without anything of Supabase, and a login as PostgREST wants it.
-const PLAIN: &str = "
+pub(crate) const PLAIN: &str = "
     create role rest_login login noinherit password 'pw';
     create role visitor nologin; create role member nologin;
     grant visitor, member to rest_login;
@@ -27,13 +27,13 @@ const PLAIN: &str = "
     alter role rest_login set pgrst.db_max_rows = '1';";
 
 /// A running `madbase rest`.
-struct Rest {
+pub(crate) struct Rest {
     child: Child,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Rest {
-    fn start(home: &Home, port: u16, prepare: impl FnOnce(&mut Command)) -> Self {
+    pub(crate) fn start(home: &Home, port: u16, prepare: impl FnOnce(&mut Command)) -> Self {
         let log = std::fs::File::options().append(true).create(true).open(home.file("rest.log")).unwrap();
         let mut command = home.command(&["rest", home.file("rest.conf").to_str().unwrap()]);
         command.env("PGRST_SERVER_HOST", "127.0.0.1").env("PGRST_SERVER_PORT", port.to_string());
@@ -47,7 +47,7 @@ impl Rest {
         Some((answer.status(), answer.json().await.unwrap_or_default()))
     }
 
-    async fn until_answered(&self, home: &Home, path: &str, expected: Value) {
+    pub(crate) async fn until_answered(&self, home: &Home, path: &str, expected: Value) {
         let mut last = None;
         let asked = async || {
             last = self.get(path).await;
@@ -64,7 +64,7 @@ impl Drop for Rest {
     }
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 

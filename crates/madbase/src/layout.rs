@@ -3,6 +3,7 @@
 //! ```text
 //! <data>/secrets/      0700: master_key, admin_token, postgres_password (0600 each)
 //! <data>/postgres/     PostgreSQL's data; run/, conf/ and log/ beside it (crate `state`)
+//! <data>/spool/        0700: unnamed files of large answers on their way
 //! <data>/madbase.lock  held while a server runs
 //! <data>/run.json      where the running server listens
 //! <data>/madbase.log   output of a server in the background
@@ -38,8 +39,10 @@ impl Layout {
             DirBuilder::new().recursive(true).mode(0o711).create(&self.root).with_context(next)?;
             fs::set_permissions(&self.root, fs::Permissions::from_mode(0o711)).with_context(next)?;
         }
-        if !self.secrets().is_dir() {
-            DirBuilder::new().mode(0o700).create(self.secrets()).with_context(next)?;
+        for private in [self.secrets(), self.spool()] {
+            if !private.is_dir() {
+                DirBuilder::new().mode(0o700).create(private).with_context(next)?;
+            }
         }
         Ok(())
     }
@@ -56,6 +59,10 @@ impl Layout {
 
     pub(crate) fn secrets(&self) -> PathBuf {
         self.root.join("secrets")
+    }
+
+    pub(crate) fn spool(&self) -> PathBuf {
+        self.root.join("spool")
     }
 
     pub(crate) fn lock(&self) -> PathBuf {

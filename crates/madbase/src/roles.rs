@@ -1,5 +1,6 @@
 //! Wires the services of this process together. Pillars that run apart will each get a function beside [`all`].
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use control_plane::{ControlPlane, ServiceMigrations};
 use data_api::DataApi;
 use gateway::Gateway;
 use secrecy::SecretString;
-use store::{Databases, Notification, PoolSettings, Redis, RedisSettings};
+use store::{Databases, Notification, PoolSettings, Redis, RedisSettings, Spool};
 
 use crate::telemetry::Render;
 
@@ -26,6 +27,8 @@ pub(crate) struct Installation {
     pub(crate) server: store::Server,
     /// What processes share beside PostgreSQL; `None` shares nothing.
     pub(crate) redis_url: Option<SecretString>,
+    /// Directory for large answers on their way to slow clients.
+    pub(crate) spool: PathBuf,
     /// The default project's database.
     pub(crate) default_database: String,
     /// Projects answer at `{ref}.{base_domain}`.
@@ -55,7 +58,8 @@ pub(crate) struct Parts {
 
 /// Every role in one process. Creates and migrates databases.
 pub(crate) async fn all(installation: Installation, render: Render) -> Result<Parts> {
-    let databases = Databases::new(installation.server, PoolSettings::default());
+    let spool = Spool::new(installation.spool, Spool::MAX_BYTES);
+    let databases = Databases::new(installation.server, PoolSettings { spool, ..PoolSettings::default() });
     let inbox = Inbox::new(MAX_MAILS);
     let config = control_plane::Config {
         default_database: installation.default_database,

@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result};
 use axum::Router;
 use data_api::DataApi;
 use gateway::{Drained, Gateway, ServeSettings, ServiceLimits};
-use store::{Databases, PoolSettings};
+use store::{Databases, PoolSettings, Spool};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -93,6 +93,7 @@ fn build(
         data_connections: options.db_pool,
         acquire_timeout: options.db_pool_acquisition_timeout,
         idle_timeout: NEVER,
+        spool: Spool::new(std::env::temp_dir(), Spool::MAX_BYTES),
         ..PoolSettings::default()
     };
     let databases = Databases::new(server, pools);

@@ -99,6 +99,7 @@ async fn bring_up(
         admin_token: ground.secrets.admin_token.clone(),
         server: postgres.server()?,
         redis_url: environment.redis_url.clone(),
+        spool: ground.layout.spool(),
         default_database: postgres.default_database()?,
         base_domain: args.base_domain.clone(),
         public_port: ground.api.address().port(),
