@@ -32,10 +32,20 @@ pub(crate) fn is_allowed(target: &str, settings: &AuthSettings) -> bool {
     if runs_code || !url.username().is_empty() || url.password().is_some() {
         return false;
     }
+    if url.is_special() && !names_its_host(target) {
+        return false;
+    }
     is_of_site(&url, &settings.site_url) || {
         let without_fragment = target.split('#').next().unwrap_or_default();
         settings.redirect_urls.iter().any(|it| glob(it.as_bytes(), without_fragment.as_bytes()))
     }
+}
+
+/// Whether the host follows two slashes, and no more. Browsers forgive `http:host` and `http:///host`, others read
+/// them as paths: what is read in two ways is refused.
+fn names_its_host(target: &str) -> bool {
+    let after = target.split_once(':').and_then(|(_, rest)| rest.strip_prefix("//"));
+    after.is_some_and(|it| !it.starts_with(['/', '?', '#', ':', '@']))
 }
 
 fn is_of_site(url: &Url, site: &str) -> bool {
@@ -123,6 +133,20 @@ mod tests {
             "https://evil.com#https://app.example.com",
             "https://app.example.com%2f@evil.com",
             "https:///evil.com",
+            "https:app.example.com",
+            "https:/app.example.com",
+            "https:///app.example.com",
+            "HTTPS:app.example.com",
+            "https://@app.example.com",
+            "https://app.example.com\u{3002}evil.com",
+            "https://app.example.com\u{ff0f}@evil.com",
+            "https://app.example.com%00.evil.com",
+            "https://%2f%2fevil.com",
+            "%2f%2fevil.com",
+            "\\\\evil.com",
+            "/\\evil.com",
+            "https:/\\evil.com",
+            "blob:https://app.example.com/x",
             "https://evil.com\t.example.com",
             "javascript:alert(1)",
             "data:text/html,x",
@@ -131,6 +155,7 @@ mod tests {
             assert!(!check("https://*.example.com/**", bad) || bad.contains("//app.example.com/"), "{bad}");
         }
         assert!(!check("**", "javascript:alert(1)"));
+        assert!(!check("**", "http:localhost") && !check("http:*", "http:localhost"));
     }
 
     #[test]
