@@ -1,6 +1,6 @@
 //! Rate limits: so many per time and key, counted by all processes together through Redis, else by each for itself.
 //!
-//! A key's budget refills evenly (GCRA): after a full burst one request passes every `per / max`. The process's own
+//! A key's budget refills evenly (GCRA): after a burst one request passes every `per / max`. The process's own
 //! count is asked first, so whoever is over it costs no round trip, and an outage of Redis hands out no second burst.
 
 use std::sync::Arc;
@@ -17,10 +17,12 @@ use crate::Redis;
 /// How many are allowed in which time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
-    /// The most at once, and the most in `per`; 0 refuses everything.
+    /// The most in `per`, evenly spread; 0 refuses everything.
     pub max: u32,
-    /// The time in which the whole budget comes back.
+    /// The time in which `max` come back.
     pub per: Duration,
+    /// The most at once; more than `max` counts as `max`.
+    pub burst: u32,
 }
 
 /// The key is over its limit: try again after this long.
@@ -81,7 +83,8 @@ impl Terms {
     fn of(limit: Limit) -> Option<Self> {
         let per_us = micros(limit.per);
         let interval_us = per_us.checked_div(u64::from(limit.max))?;
-        Some(Self { interval_us, tolerance_us: per_us.saturating_sub(interval_us) })
+        let burst = u64::from(limit.burst.clamp(1, limit.max));
+        Some(Self { interval_us, tolerance_us: interval_us.saturating_mul(burst - 1) })
     }
 }
 
@@ -126,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_burst_passes_then_one_at_a_time() {
-        let terms = Terms::of(Limit { max: 3, per: Duration::from_secs(3) }).unwrap();
+        let terms = Terms::of(Limit { max: 3, per: Duration::from_secs(3), burst: 9 }).unwrap();
         let slot = AtomicU64::new(0);
         for _ in 0..3 {
             assert_eq!(take_local(&slot, 10, terms), Ok(()));
@@ -135,11 +138,15 @@ mod tests {
         assert_eq!(take_local(&slot, 1_000_010, terms), Ok(()));
         assert!(take_local(&slot, 1_000_010, terms).is_err());
         assert_eq!(take_local(&slot, 9_000_000, terms), Ok(()));
+        let terms = Terms::of(Limit { max: 150, per: Duration::from_secs(300), burst: 30 }).unwrap();
+        let slot = AtomicU64::new(0);
+        let passed = (0..100).filter(|_| take_local(&slot, 0, terms).is_ok()).count();
+        assert_eq!(passed, 30);
     }
 
     #[test]
     fn waiting_is_told_in_whole_seconds() {
-        assert!(Terms::of(Limit { max: 0, per: Duration::from_secs(1) }).is_none());
+        assert!(Terms::of(Limit { max: 0, per: Duration::from_secs(1), burst: 1 }).is_none());
         let secs = |it| Limited(Duration::from_millis(it)).retry_after_secs();
         assert_eq!((secs(0), secs(1), secs(1000), secs(1001)), (1, 1, 1, 2));
     }

@@ -151,7 +151,7 @@ fn a_limit_counts_all_processes_together_and_each_alone_when_redis_is_dead() {
         let (other, _) = open(&server);
         up(&one).await;
         up(&other).await;
-        let limit = Limit { max: 10, per: Duration::from_secs(100) };
+        let limit = Limit { max: 10, per: Duration::from_secs(100), burst: 10 };
         let (a, b) = (Limiter::new(&one, 100), Limiter::new(&other, 100));
         let mut passed = 0;
         for _ in 0..10 {
