@@ -17,6 +17,7 @@ mod initdb;
 mod leftovers;
 mod pidfile;
 mod running;
+mod standby;
 mod supervisor;
 
 pub use account::Account;
@@ -26,6 +27,7 @@ pub use config::{Durability, Memory, SUPERUSER};
 pub use ephemeral::{Ephemeral, ephemeral};
 pub use error::Error;
 pub use running::{Running, Stopped};
+pub use standby::Standby;
 pub use supervisor::Supervisor;
 
 /// The process id of the PostgreSQL that runs on the cluster under `root`, if one does.

@@ -17,9 +17,10 @@ use tokio::sync::OnceCell;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-use crate::server;
+use crate::{TestServer, primary, server};
 
 static PLANE: OnceCell<ControlPlane> = OnceCell::const_new();
+static REPLICATED_PLANE: OnceCell<ControlPlane> = OnceCell::const_new();
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
 /// A fresh project of one test.
@@ -38,7 +39,20 @@ pub struct TestProject {
 /// # Panics
 /// When it cannot be made.
 pub async fn project(name: &str) -> TestProject {
-    let plane = control_plane().await.clone();
+    make(server().await, control_plane().await, name).await
+}
+
+/// As [`project`], on the primary of [`crate::standby`].
+///
+/// # Panics
+/// When it cannot be made.
+pub async fn replicated_project(name: &str) -> TestProject {
+    let primary = primary().await;
+    let plane = REPLICATED_PLANE.get_or_init(|| start(primary)).await;
+    make(primary, plane, name).await
+}
+
+async fn make(server: &TestServer, plane: &ControlPlane, name: &str) -> TestProject {
     let short: String = name.chars().filter(|it| it.is_ascii_alphanumeric()).take(12).collect();
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let unique = Uuid::new_v4().simple().to_string();
@@ -46,8 +60,8 @@ pub async fn project(name: &str) -> TestProject {
     let reference = reference.parse().expect("a test project's reference is legal");
     let new = NewProject { reference, name: name.to_owned() };
     let project = plane.create(new, "testkit").await.expect("create a test project");
-    let databases = Databases::new(server().await.store(), PoolSettings::default());
-    TestProject { project, databases, control_plane: plane }
+    let databases = Databases::new(server.store(), PoolSettings::default());
+    TestProject { project, databases, control_plane: plane.clone() }
 }
 
 /// The control plane of this test process, on the test server.
@@ -55,10 +69,11 @@ pub async fn project(name: &str) -> TestProject {
 /// # Panics
 /// When it cannot start.
 pub async fn control_plane() -> &'static ControlPlane {
-    PLANE.get_or_init(start).await
+    let server = server().await;
+    PLANE.get_or_init(|| start(server)).await
 }
 
-async fn start() -> ControlPlane {
+async fn start(server: &TestServer) -> ControlPlane {
     let services = services();
     let mark = control_plane::fingerprint(&services);
     let config = Config {
@@ -66,7 +81,7 @@ async fn start() -> ControlPlane {
         default_database: format!("default_{mark}"),
         ..Config::new([42; 32], "test-admin-token".to_owned().into())
     };
-    let databases = Databases::new(server().await.store(), PoolSettings::default());
+    let databases = Databases::new(server.store(), PoolSettings::default());
     ControlPlane::start(config, databases, Inbox::new(100), services).await.expect("start the control plane")
 }
 
@@ -99,7 +114,8 @@ impl TestProject {
     /// # Panics
     /// When PostgreSQL does not answer.
     pub async fn owner(&self) -> Client {
-        connect(&self.project.database, &self.project.logins.owner).await.expect("connect as the owner")
+        let login = &self.project.logins.owner;
+        self.databases.server().login(&self.project.database, login).await.expect("connect as the owner")
     }
 
     /// A caller with `role` and nothing else: `anon`, `service_role`.

@@ -10,10 +10,17 @@ static SERVER: OnceCell<TestServer> = OnceCell::const_new();
 pub struct TestServer {
     url: String,
     store: store::Server,
-    _own: Option<Ephemeral>,
+    pub(crate) own: Option<Ephemeral>,
 }
 
 impl TestServer {
+    /// A cluster of its own, whatever the environment says.
+    pub(crate) async fn start() -> Self {
+        let own = state::postgres::ephemeral(&search()).await.expect("start a throw-away PostgreSQL");
+        let url = own.url().to_owned();
+        Self { store: store_of(&url), url, own: Some(own) }
+    }
+
     /// The superuser's URL.
     #[must_use]
     pub fn url(&self) -> String {
@@ -36,18 +43,17 @@ pub async fn server() -> &'static TestServer {
 }
 
 async fn open() -> TestServer {
-    let (url, own) = match setting("MADBASE_TEST_DATABASE_URL") {
-        Some(url) => (url, None),
-        None => {
-            let own = state::postgres::ephemeral(&search()).await.expect("start a throw-away PostgreSQL");
-            (own.url().to_owned(), Some(own))
-        }
-    };
-    let store = store::Server::from_url(&url).expect("read the test server's URL");
-    TestServer { url, store, _own: own }
+    match setting("MADBASE_TEST_DATABASE_URL") {
+        Some(url) => TestServer { store: store_of(&url), url, own: None },
+        None => TestServer::start().await,
+    }
 }
 
-fn search() -> Search {
+pub(crate) fn store_of(url: &str) -> store::Server {
+    store::Server::from_url(url).expect("read the test server's URL")
+}
+
+pub(crate) fn search() -> Search {
     Search { only: setting("MADBASE_POSTGRES_BIN").map(Into::into), path: std::env::var_os("PATH") }
 }
 

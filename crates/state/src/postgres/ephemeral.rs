@@ -7,9 +7,10 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use uuid::Uuid;
 
+use super::standby::{self, Standby};
 use super::{Cluster, Durability, Error, Running, SUPERUSER, Search};
 
 /// Attempts when somebody else takes the port between our choice and PostgreSQL's start.
@@ -37,6 +38,9 @@ done
 #[derive(Debug)]
 pub struct Ephemeral {
     url: String,
+    cluster: Cluster,
+    port: u16,
+    password: SecretString,
     /// Holds the pipe: dropping it is what the watchdog waits for.
     _watchdog: Child,
     _running: Running,
@@ -48,6 +52,20 @@ impl Ephemeral {
     pub fn url(&self) -> &str {
         &self.url
     }
+
+    /// A streaming standby of this cluster, as it is now: a base backup, then everything that is written here.
+    ///
+    /// # Errors
+    /// Those of [`Cluster::open`] and [`Cluster::start`]; [`Error::BaseBackup`] with the end of its output.
+    pub async fn standby(&self, search: &Search) -> Result<Standby, Error> {
+        let root = make_root()?;
+        let watchdog = watch(&root).map_err(Error::spawn(Path::new("sh")))?;
+        let source = standby::Source { cluster: &self.cluster, port: self.port, password: &self.password };
+        source.copy(&root.join("postgres")).await?;
+        let cluster = Cluster::open(&root, search, Durability::None)?;
+        let running = start(&cluster).await?;
+        Ok(Standby::new(cluster, running, &self.password, watchdog))
+    }
 }
 
 /// Make and start a throw-away cluster in the system's temporary directory; about a second.
@@ -58,11 +76,16 @@ pub async fn ephemeral(search: &Search) -> Result<Ephemeral, Error> {
     let root = make_root()?;
     let watchdog = watch(&root).map_err(Error::spawn(Path::new("sh")))?;
     let cluster = Cluster::open(&root, search, Durability::None)?;
-    let password = Uuid::new_v4().simple().to_string();
-    cluster.initialise(&SecretString::from(password.as_str())).await?;
+    let password = SecretString::from(Uuid::new_v4().simple().to_string());
+    cluster.initialise(&password).await?;
     let running = start(&cluster).await?;
-    let url = format!("postgres://{SUPERUSER}:{password}@127.0.0.1:{}/postgres", running.port());
-    Ok(Ephemeral { url, _watchdog: watchdog, _running: running })
+    let (port, url) = (running.port(), url(&password, running.port()));
+    Ok(Ephemeral { url, cluster, port, password, _watchdog: watchdog, _running: running })
+}
+
+/// The superuser's URL of a cluster on this machine.
+pub(super) fn url(password: &SecretString, port: u16) -> String {
+    format!("postgres://{SUPERUSER}:{}@127.0.0.1:{port}/postgres", password.expose_secret())
 }
 
 async fn start(cluster: &Cluster) -> Result<Running, Error> {

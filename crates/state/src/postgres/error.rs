@@ -84,6 +84,12 @@ pub enum Error {
         /// The end of what it printed.
         output: String,
     },
+    /// `pg_basebackup` failed.
+    #[error("pg_basebackup failed. Its last lines:\n{output}")]
+    BaseBackup {
+        /// The end of what it printed.
+        output: String,
+    },
     /// PostgreSQL ended while starting.
     #[error("PostgreSQL ended while starting ({status}). The end of {}:\n{output}", log.display())]
     Start {

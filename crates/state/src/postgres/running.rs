@@ -124,6 +124,12 @@ impl Running {
         Stopped::Immediately
     }
 
+    /// End it as a crash would: `SIGKILL`, without a word to anybody.
+    pub(crate) async fn crash(mut self) {
+        self.signal(Signal::SIGKILL);
+        let _ = self.child.wait().await;
+    }
+
     /// Nothing is sent once the child is reaped, as its process id may be somebody else's.
     fn signal(&self, signal: Signal) {
         if self.child.id().is_some() {
