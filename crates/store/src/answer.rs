@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::Tail;
+use crate::replicas::Lsn;
 
 /// The rows of a statement and its command tag.
 #[derive(Debug, Default)]
@@ -15,6 +16,9 @@ pub struct Answer {
     pub affected: u64,
     /// With [`crate::Delivery::Streamed`]: the last column of the only row, when it is large. The row ends before it.
     pub tail: Option<Tail>,
+    /// Where replicas are: after a write, what they must have replayed to show it; of a replica's answer, what it had
+    /// replayed before it began.
+    pub(crate) position: Option<Lsn>,
 }
 
 /// One row; columns in PostgreSQL's text format.
@@ -34,6 +38,11 @@ impl Row {
     #[must_use]
     pub fn bytes(&self, idx: usize) -> Option<&Bytes> {
         self.columns.get(idx)?.as_ref()
+    }
+
+    /// The last column, if it is no null.
+    pub(crate) fn last(&self) -> Option<&[u8]> {
+        self.columns.last()?.as_deref()
     }
 
     /// Column `idx` as text; `None` when it is null, absent or not UTF-8.

@@ -39,16 +39,40 @@ pub(crate) use job::Mode;
 use pool::Pool;
 use request::Request;
 
+/// Which server of a cluster a data path leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// The only one.
+    Sole,
+    /// The one that is written to, while replicas are read from: writes tell their position.
+    Primary,
+    /// A replica, by its name: reads tell what was replayed before them, and a failure to connect is told at once.
+    Replica(Arc<str>),
+}
+
+impl Part {
+    /// The replica's name.
+    fn replica(&self) -> Option<&str> {
+        if let Self::Replica(name) = self { Some(name) } else { None }
+    }
+}
+
 /// The data-path connections of one project.
 #[derive(Debug)]
 pub(crate) struct DataPath {
     pool: Arc<Pool>,
+    part: Part,
 }
 
 impl DataPath {
     /// No connection is made yet; all end at once when `closing` is cancelled.
-    pub(crate) fn new(config: Config, settings: &PoolSettings, closing: CancellationToken) -> Self {
-        Self { pool: Arc::new(Pool::new(config, settings, closing)) }
+    pub(crate) fn new(
+        config: Config,
+        settings: &PoolSettings,
+        part: Part,
+        closing: CancellationToken,
+    ) -> Self {
+        Self { pool: Arc::new(Pool::new(config, settings, &part, closing)), part }
     }
 
     /// Run `statement`. Dropping the future is safe at any time: what was not sent is not sent; what was sent is
@@ -59,7 +83,12 @@ impl DataPath {
         statement: &Statement,
         mode: Mode,
     ) -> Result<Answer, Error> {
-        let request = Request::encode(session, statement, mode.is_read())?;
+        let mut request = Request::encode(session, statement, mode.is_read())?;
+        request.position = match &self.part {
+            Part::Sole => false,
+            Part::Primary => !mode.is_read(),
+            Part::Replica(_) => mode.is_read(),
+        };
         let (reply, answer) = oneshot::channel();
         self.pool.submit(Job::new(request, mode, reply));
         answer.await.unwrap_or_else(|_| Err(Error::Lost(Broken::Closed.into())))

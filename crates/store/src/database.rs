@@ -1,5 +1,6 @@
 //! One project's database: the data path, the service pool and notifications.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::Project;
@@ -7,8 +8,9 @@ use tokio::time::Instant;
 use tokio_postgres::Config;
 use tokio_util::sync::CancellationToken;
 
-use crate::data_path::{DataPath, Mode};
+use crate::data_path::{DataPath, Mode, Part};
 use crate::listen::{self, Notifications};
+use crate::replicas::{Replicas, Routes};
 use crate::services::Services;
 use crate::{Answer, End, Error, PoolSettings, Server, ServiceClient, Session, Statement};
 
@@ -16,6 +18,8 @@ use crate::{Answer, End, Error, PoolSettings, Server, ServiceClient, Session, St
 #[derive(Debug)]
 pub struct Database {
     data: DataPath,
+    /// Where reads may go instead.
+    routes: Option<Routes>,
     services: Services,
     authenticator: Config,
     /// Cancelled when this is dropped, or earlier by [`Database::close`]: everything behind ends.
@@ -24,22 +28,35 @@ pub struct Database {
 
 impl Database {
     /// No connection is made yet.
-    pub(crate) fn open(server: &Server, settings: &PoolSettings, project: &Project) -> Self {
+    pub(crate) fn open(
+        server: &Server,
+        replicas: Option<&Arc<Replicas>>,
+        settings: &PoolSettings,
+        project: &Project,
+    ) -> Self {
         let authenticator = server.config(&project.database, Some(&project.logins.authenticator));
         let services = server.config(&project.database, Some(&project.logins.services));
         let closing = CancellationToken::new();
-        let data = DataPath::new(authenticator.clone(), settings, closing.clone());
-        Self { data, services: Services::new(services, settings), authenticator, closing }
+        let part = if replicas.is_some() { Part::Primary } else { Part::Sole };
+        let data = DataPath::new(authenticator.clone(), settings, part, closing.clone());
+        let routes = replicas.map(|it| Routes::new(it, settings, project, &closing));
+        Self { data, routes, services: Services::new(services, settings), authenticator, closing }
     }
 
     /// Run a statement that only reads (`transaction_read_only` is set): may share a connection with other reads
     /// and may be repeated after a lost connection. One round trip.
     ///
+    /// With a caller in `session`, a replica may answer; what it answers has what that caller wrote (REQ H3).
+    ///
     /// # Errors
     /// [`Error::Statement`] carries the SQLSTATE; [`Error::Connect`], [`Error::Lost`] and [`Error::PoolTimeout`]
     /// when PostgreSQL does not answer.
     pub async fn read(&self, session: &Session, statement: &Statement) -> Result<Answer, Error> {
-        self.data.run(session, statement, Mode::Read).await
+        match &self.routes {
+            None => self.data.run(session, statement, Mode::Read).await,
+            // On the heap, so that reads without replicas stay small.
+            Some(routes) => Box::pin(routes.read(&self.data, session, statement)).await,
+        }
     }
 
     /// Run a statement that may write, alone on its connection. One round trip, two for [`End::If`].
@@ -49,7 +66,11 @@ impl Database {
     /// # Errors
     /// As [`Database::read`].
     pub async fn write(&self, session: &Session, statement: &Statement, end: End) -> Result<Answer, Error> {
-        self.data.run(session, statement, Mode::Write(end)).await
+        let outcome = self.data.run(session, statement, Mode::Write(end)).await;
+        if let Some(routes) = &self.routes {
+            routes.wrote(session, &outcome);
+        }
+        outcome
     }
 
     /// A pooled connection of the services' login.
@@ -70,8 +91,10 @@ impl Database {
     pub(crate) async fn close(&self, deadline: Instant) {
         self.services.drain();
         self.data.drain();
+        self.routes.iter().for_each(Routes::drain);
+        let on_replicas = || self.routes.as_ref().map_or(0, Routes::open);
         let drained = async {
-            while self.services.open() + self.data.open() > 0 {
+            while self.services.open() + self.data.open() + on_replicas() > 0 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };

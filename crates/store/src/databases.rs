@@ -12,6 +12,7 @@ use moka::policy::EvictionPolicy;
 use secrecy::ExposeSecret as _;
 use tokio::time::Instant;
 
+use crate::replicas::{ReplicaSettings, Replicas};
 use crate::{Database, Server, Spool};
 
 /// Bounds of the pools; every field is a setting with this default.
@@ -56,6 +57,7 @@ pub struct Databases {
 #[derive(Debug)]
 struct Shared {
     server: Server,
+    replicas: Option<Arc<Replicas>>,
     settings: PoolSettings,
     cache: Cache<Key, Entry>,
     hasher: RandomState,
@@ -92,6 +94,18 @@ impl Databases {
     /// No connection is made yet.
     #[must_use]
     pub fn new(server: Server, settings: PoolSettings) -> Self {
+        Self::over(server, None, settings)
+    }
+
+    /// As [`Databases::new`], with replicas of `server` that reads may go to. They are watched from now on, on the
+    /// runtime that this is called on.
+    #[must_use]
+    pub fn with_replicas(server: Server, replicas: ReplicaSettings, settings: PoolSettings) -> Self {
+        let watched = (!replicas.servers.is_empty()).then(|| Arc::new(Replicas::watch(&server, replicas)));
+        Self::over(server, watched, settings)
+    }
+
+    fn over(server: Server, replicas: Option<Arc<Replicas>>, settings: PoolSettings) -> Self {
         let cache = Cache::builder()
             .max_capacity(settings.max_projects)
             .time_to_idle(settings.idle_timeout)
@@ -100,7 +114,7 @@ impl Databases {
             .build();
         let hasher = RandomState::new();
         let sweeping = AtomicBool::new(false);
-        Self { shared: Arc::new(Shared { server, settings, cache, hasher, sweeping }) }
+        Self { shared: Arc::new(Shared { server, replicas, settings, cache, hasher, sweeping }) }
     }
 
     /// The server behind, for the administrator's work.
@@ -116,7 +130,7 @@ impl Databases {
         let shared = &*self.shared;
         let key = shared.key(project);
         loop {
-            let open = async { Entry::new(Database::open(&shared.server, &shared.settings, project)) };
+            let open = async { Entry::new(shared.open(project)) };
             let entry = shared.cache.entry_by_ref(&key).or_insert_with(open).await;
             if entry.is_fresh() {
                 self.sweep();
@@ -136,6 +150,7 @@ impl Databases {
         self.shared.cache.invalidate_all();
         self.shared.cache.run_pending_tasks().await;
         join_all(open.iter().map(|it| it.close(deadline))).await;
+        self.shared.replicas.iter().for_each(|it| it.close());
     }
 
     /// Look for idle databases now and then: the cache itself only looks when it is used.
@@ -157,6 +172,10 @@ impl Databases {
 }
 
 impl Shared {
+    fn open(&self, project: &Project) -> Database {
+        Database::open(&self.server, self.replicas.as_ref(), &self.settings, project)
+    }
+
     fn key(&self, project: &Project) -> Key {
         let login = |it: &Login| self.hasher.hash_one((&it.user, it.password.expose_secret()));
         let parts =

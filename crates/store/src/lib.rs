@@ -3,6 +3,7 @@
 //! - [`Databases`]: one [`Database`] per project, opened on demand, closed when idle (REQ H7).
 //! - [`Database::read`] and [`Database::write`]: the data path. Settings and one statement travel together under one
 //!   Sync: one network round trip, one implicit transaction. Own client on `postgres-protocol`.
+//! - [`ReplicaSettings`]: servers that reads may go to instead, without a caller ever missing its own writes.
 //! - [`Database::services`]: pooled `tokio-postgres` connections for everything off the data path.
 //! - [`Server`]: where PostgreSQL is, and how to connect to a database of it as somebody.
 //! - [`migrate()`]: a crate's migrations, under an advisory lock.
@@ -20,6 +21,7 @@ mod limit;
 mod listen;
 mod migrate;
 mod redis;
+mod replicas;
 mod server;
 mod services;
 mod socket;
@@ -36,6 +38,7 @@ pub use limit::{Limit, Limited, Limiter};
 pub use listen::{Notification, Notifications};
 pub use migrate::migrate;
 pub use redis::{Messages, Redis, RedisSettings};
+pub use replicas::{CallerKey, ReplicaSettings};
 pub use server::{Defaults, Server};
 pub use spool::Spool;
 pub use statement::{Delivery, End, Isolation, Session, Statement};

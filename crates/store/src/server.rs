@@ -8,10 +8,11 @@ use std::time::Duration;
 use common::Login;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio_postgres::Config;
+use tokio_postgres::config::TargetSessionAttrs;
 use tokio_util::sync::CancellationToken;
 
-use crate::Error;
 use crate::listen::{self, Notifications};
+use crate::{Error, socket};
 
 /// `connect_timeout` when the URL names none; covers TCP only.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -76,6 +77,44 @@ impl Server {
             config.dbname(database.unwrap_or_default());
         }
         Ok(server)
+    }
+
+    /// A replica of this server: what `url` leaves open (user, password, database) is as here.
+    ///
+    /// # Errors
+    /// [`Error::Url`] when it cannot be read, or names not exactly one host: what one server has replayed says nothing
+    /// about another one.
+    pub fn replica(&self, url: &str) -> Result<Self, Error> {
+        let mut replica = Self::from_url(url)?;
+        let config = &mut replica.config;
+        if config.get_hosts().len().max(config.get_hostaddrs().len()) != 1 {
+            return Err(Error::Url("a replica's URL names one host; write one URL per replica".to_owned()));
+        }
+        if config.get_user().is_none() {
+            self.config.get_user().map(|it| config.user(it));
+        }
+        if config.get_password().is_none() {
+            self.config.get_password().map(|it| config.password(it));
+        }
+        if config.get_dbname().is_none() {
+            self.config.get_dbname().map(|it| config.dbname(it));
+        }
+        config.target_session_attrs(TargetSessionAttrs::Any);
+        Ok(replica)
+    }
+
+    /// `host:port`, or the socket's path; of several the first. For people and metrics.
+    pub(crate) fn name(&self) -> String {
+        socket::addresses(&self.config).first().map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// As the administrator, to his own database.
+    pub(crate) fn own_config(&self) -> Config {
+        let mut config = self.config.clone();
+        if config.get_dbname().is_none() {
+            config.dbname("postgres");
+        }
+        config
     }
 
     /// The login named in the URL; an empty password where it names none.
@@ -172,6 +211,22 @@ mod tests {
         assert_eq!(config.get_application_name(), Some("mine"));
         assert_eq!(config.get_dbname(), Some("other"));
         assert_eq!(config.get_keepalives_idle(), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_replica_takes_over_what_its_url_leaves_open() {
+        let primary =
+            Server::from_url("postgres://ada:secret@db/app?target_session_attrs=read-write").unwrap();
+        let replica = primary.replica("postgres://near:5433").unwrap();
+        assert_eq!((replica.name().as_str(), replica.database()), ("near:5433", Some("app")));
+        let login = replica.named_login().unwrap();
+        assert_eq!((login.user.as_str(), login.password.expose_secret()), ("ada", "secret"));
+        assert_eq!(replica.config.get_target_session_attrs(), TargetSessionAttrs::Any);
+        let own = primary.replica("postgres://bob@near/other").unwrap();
+        assert_eq!((own.config.get_user(), own.database()), (Some("bob"), Some("other")));
+        for wrong in ["postgres://one,two", "postgres://", "user=ada", "postgres://near:port"] {
+            assert!(matches!(primary.replica(wrong), Err(Error::Url(_))), "{wrong}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! TLS belongs here: a third kind of [`Socket`], made after TCP is connected.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -27,6 +28,15 @@ pub(crate) enum Socket {
 pub(crate) enum Address {
     Unix(PathBuf),
     Tcp(String, u16),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "{}", path.display()),
+            Self::Tcp(host, port) => write!(f, "{host}:{port}"),
+        }
+    }
 }
 
 /// The addresses of `config`; Unix sockets first, since they save a quarter of PostgreSQL's work per request.

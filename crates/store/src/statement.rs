@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::Answer;
+use crate::{Answer, CallerKey};
 
 /// A statement with its parameters in PostgreSQL's text format.
 ///
@@ -33,6 +33,9 @@ pub struct Session {
     pub before: Option<Arc<str>>,
     /// How the answer comes.
     pub delivery: Delivery,
+    /// Who asks. Where there are replicas, a read may go to one that has replayed what this caller wrote; without a
+    /// caller it goes to the primary.
+    pub caller: Option<CallerKey>,
 }
 
 /// How an answer comes.

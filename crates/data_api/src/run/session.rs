@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use common::{Caller, RestSettings};
 use http::{HeaderMap, Method, header::COOKIE};
 use serde_json::{Map, Value};
-use store::{Delivery, Session};
+use store::{CallerKey, Delivery, Session};
 
 use crate::catalog::role;
 use crate::sql::call_of;
@@ -62,7 +62,23 @@ pub(crate) fn session(caller: &Caller, head: Head<'_>) -> Session {
     }
     let isolation = role::isolation(head.function_settings).or_else(|| role::isolation(head.role_settings));
     let before = head.settings.db_pre_request.as_deref().map(call_of);
-    Session { settings, isolation, before, delivery: Delivery::Streamed }
+    Session { settings, isolation, before, delivery: Delivery::Streamed, caller: Some(key(caller)) }
+}
+
+/// Who sees whose writes at once, when replicas answer reads: whoever the token is about, else everybody of the role.
+fn key(caller: &Caller) -> CallerKey {
+    let claims = &caller.claims.map;
+    let issued_at = claims.get("iat").and_then(Value::as_f64).map(seconds);
+    match claims.get("sub") {
+        Some(Value::String(subject)) => CallerKey::of_subject(subject, issued_at),
+        None | Some(Value::Null) => CallerKey::of_role(caller.role()),
+        Some(other) => CallerKey::of_subject(&other.to_string(), issued_at),
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "`as` saturates, and a saturated date compares right")]
+fn seconds(date: f64) -> i64 {
+    date as i64
 }
 
 /// Quoted names with commas between.

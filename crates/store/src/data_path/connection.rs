@@ -20,7 +20,7 @@ use super::frontend;
 use super::job::{Job, Mode};
 use super::measures::Measures;
 use super::pace::Pace;
-use super::pipeline::Pipeline;
+use super::pipeline::{Ending, Pipeline};
 use super::startup;
 use super::wire::Wire;
 use crate::spool::Spool;
@@ -216,7 +216,8 @@ impl Connection {
         match (std::mem::replace(&mut flight.phase, Phase::Cleanup), job, failure) {
             (Phase::Work, Some(job), None) => self.worked(flight, job, status),
             (Phase::Work, Some(job), Some(failure)) => self.failed(flight, job, failure, status),
-            (Phase::Ending(answer), Some(job), failure) => {
+            (Phase::Ending(mut answer), Some(job), failure) => {
+                answer.position = flight.position;
                 let outcome = failure.map_or(Ok(answer), |it| Err(Error::Statement(it.error)));
                 self.answer(flight.sent_at, job, outcome);
                 true
@@ -242,7 +243,12 @@ impl Connection {
         };
         let commit = !job.is_abandoned() && decide(&answer);
         job.mode = Mode::Write(End::Commit);
-        self.pipeline.append_end(commit, &mut flight, &mut self.wire.output);
+        let end = match (commit, job.request.position) {
+            (false, _) => Ending::Rollback,
+            (true, false) => Ending::Commit,
+            (true, true) => Ending::CommitAndTell,
+        };
+        self.pipeline.append_end(end, &mut flight, &mut self.wire.output);
         flight.phase = Phase::Ending(answer);
         flight.job = Some(job);
         self.flights.push_front(flight);

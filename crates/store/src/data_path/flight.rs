@@ -9,6 +9,7 @@ use super::feed::{self, Feed, PATIENCE};
 use super::frames::{Failure, Frame};
 use super::job::{Job, Mode};
 use super::statements::Ticket;
+use crate::replicas::Lsn;
 use crate::spool::Spool;
 use crate::tail::Tail;
 use crate::{Answer, Row};
@@ -37,6 +38,9 @@ pub(super) struct Flight {
     pub(super) parsing: VecDeque<Ticket>,
     /// Which of the executed statements (0-based) is the caller's own.
     pub(super) own: usize,
+    /// Which one answers with a position, as its last column.
+    pub(super) position_at: usize,
+    pub(super) position: Option<Lsn>,
     executed: usize,
     rows: Vec<Row>,
     affected: u64,
@@ -56,6 +60,8 @@ impl Flight {
             sent_at: Instant::now(),
             parsing: VecDeque::new(),
             own: 0,
+            position_at: usize::MAX,
+            position: None,
             executed: 0,
             rows: Vec::new(),
             affected: 0,
@@ -99,7 +105,9 @@ impl Flight {
         match frame {
             Frame::Parsed => return self.parsing.pop_front(),
             Frame::Row(row) => {
-                if self.wants_rows() {
+                if self.executed == self.position_at {
+                    self.position = row.last().and_then(Lsn::parse);
+                } else if self.wants_rows() {
                     self.rows.push(row);
                 }
             }
@@ -108,6 +116,10 @@ impl Flight {
                     self.affected = affected;
                 }
                 self.executed += 1;
+            }
+            // The transaction has ended well; where is not known.
+            Frame::Error(_) if self.executed == self.position_at && self.position_at > self.own => {
+                self.position = Some(Lsn::UNKNOWN);
             }
             Frame::Error(failure) => {
                 self.failure.get_or_insert(failure);
@@ -119,6 +131,11 @@ impl Flight {
     }
 
     pub(super) fn answer(&mut self) -> Answer {
-        Answer { rows: std::mem::take(&mut self.rows), affected: self.affected, tail: self.tail.take() }
+        Answer {
+            rows: std::mem::take(&mut self.rows),
+            affected: self.affected,
+            tail: self.tail.take(),
+            position: self.position,
+        }
     }
 }

@@ -27,8 +27,12 @@ pub(super) struct Measures {
 }
 
 impl Measures {
-    pub(super) fn new(database: &str) -> Self {
-        let labels = || vec![Label::new("database", database.to_owned())];
+    /// Of `database`; on a replica with its name.
+    pub(super) fn new(database: &str, replica: Option<&str>) -> Self {
+        let labels = || {
+            let replica = replica.map(|it| Label::new("replica", it.to_owned()));
+            [Label::new("database", database.to_owned())].into_iter().chain(replica).collect::<Vec<_>>()
+        };
         Self {
             connections: gauge!("madbase_pool_connections", labels()),
             in_use: gauge!("madbase_pool_in_use", labels()),

@@ -16,17 +16,27 @@ use super::request::NO_VALUES;
 use super::statements::{Statements, Ticket};
 use crate::{End, Isolation};
 
+/// How a transaction that was left open ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    Rollback,
+    Commit,
+    /// Commit, and tell the position.
+    CommitAndTell,
+}
+
 /// Turns jobs into messages, with the connection's prepared statements.
 #[derive(Debug)]
 pub(super) struct Pipeline {
     statements: Statements,
     /// The texts that set so many settings.
-    settings: HashMap<usize, Arc<str>>,
+    settings: HashMap<(usize, bool), Arc<str>>,
     isolation: [Arc<str>; 3],
     begin: Arc<str>,
     commit: Arc<str>,
     rollback: Arc<str>,
     constraints: Arc<str>,
+    position: Arc<str>,
     measures: Arc<Measures>,
 }
 
@@ -42,15 +52,18 @@ impl Pipeline {
             commit: "commit".into(),
             rollback: "rollback".into(),
             constraints: "set constraints all immediate".into(),
+            position: "select pg_catalog.pg_current_wal_insert_lsn()".into(),
             measures,
         }
     }
 
-    /// Append `job`: settings, `before`, its statement, one Sync.
+    /// Append `job`: settings, `before`, its statement, one Sync. Where a write tells its position, an explicit end
+    /// stands before the question, so that both still share the Sync.
     pub(super) fn append(&mut self, job: &Job, flight: &mut Flight, out: &mut BytesMut) {
         let request = &job.request;
         self.statements.begin_job();
-        if matches!(job.mode, Mode::Write(End::Rollback | End::If(_))) {
+        let tells = request.position && matches!(job.mode, Mode::Write(End::Commit));
+        if tells || matches!(job.mode, Mode::Write(End::Rollback | End::If(_))) {
             let begin = Arc::clone(&self.begin);
             self.step(flight, ("", &begin, NO_VALUES), out);
             flight.own += 1;
@@ -61,7 +74,11 @@ impl Pipeline {
             flight.own += 1;
         }
         if request.settings > 0 {
-            let text = self.settings(request.settings);
+            let asks = request.position && job.mode.is_read();
+            let text = self.settings(request.settings, asks);
+            if asks {
+                flight.position_at = flight.own;
+            }
             self.step(flight, ("", &text, &request.settings_values), out);
             flight.own += 1;
         }
@@ -70,7 +87,9 @@ impl Pipeline {
             flight.own += 1;
         }
         self.step(flight, (&request.role, &request.text, &request.values), out);
-        if matches!(job.mode, Mode::Write(End::Rollback)) {
+        if tells {
+            self.commit(flight, out);
+        } else if matches!(job.mode, Mode::Write(End::Rollback)) {
             for text in [&self.constraints, &self.rollback].map(Arc::clone) {
                 self.step(flight, ("", &text, NO_VALUES), out);
             }
@@ -79,11 +98,24 @@ impl Pipeline {
     }
 
     /// Append the end of a transaction that was left open, and a Sync.
-    pub(super) fn append_end(&mut self, commit: bool, flight: &mut Flight, out: &mut BytesMut) {
+    pub(super) fn append_end(&mut self, end: Ending, flight: &mut Flight, out: &mut BytesMut) {
         self.statements.begin_job();
-        let text = Arc::clone(if commit { &self.commit } else { &self.rollback });
-        self.step(flight, ("", &text, NO_VALUES), out);
+        match end {
+            Ending::CommitAndTell => self.commit(flight, out),
+            Ending::Commit | Ending::Rollback => {
+                let text = Arc::clone(if end == Ending::Commit { &self.commit } else { &self.rollback });
+                self.step(flight, ("", &text, NO_VALUES), out);
+            }
+        }
         frontend::sync(out);
+    }
+
+    /// Commit, then ask how far replicas must have come to show it.
+    fn commit(&mut self, flight: &mut Flight, out: &mut BytesMut) {
+        flight.position_at = flight.own + 2;
+        for text in [&self.commit, &self.position].map(Arc::clone) {
+            self.step(flight, ("", &text, NO_VALUES), out);
+        }
     }
 
     /// One statement (role, text, values), parsed first unless it is known to be prepared.
@@ -113,13 +145,16 @@ impl Pipeline {
         })
     }
 
-    fn settings(&mut self, count: usize) -> Arc<str> {
-        let text = self.settings.entry(count).or_insert_with(|| {
+    /// What sets `count` settings and, if that is asked, answers with what this replica has replayed: before the
+    /// statement takes its snapshot, so that the statement sees no less.
+    fn settings(&mut self, count: usize, asks: bool) -> Arc<str> {
+        let text = self.settings.entry((count, asks)).or_insert_with(|| {
             let call = |idx| format!("pg_catalog.set_config(${},${},true)", 2 * idx + 1, 2 * idx + 2);
             let calls: Vec<_> = (0..count).map(call).collect();
             // Counted, so that PostgreSQL does not send all values back; a function takes at most 100 arguments.
             let counts = calls.chunks(50).map(|it| format!("pg_catalog.num_nulls({})", it.join(",")));
-            format!("select {}", counts.collect::<Vec<_>>().join(",")).into()
+            let replayed = asks.then(|| "pg_catalog.pg_last_wal_replay_lsn()".to_owned());
+            format!("select {}", counts.chain(replayed).collect::<Vec<_>>().join(",")).into()
         });
         Arc::clone(text)
     }

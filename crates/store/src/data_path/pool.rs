@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_postgres::Config;
 use tokio_util::sync::CancellationToken;
 
+use super::Part;
 use super::broken::Broken;
 use super::cancel::{Backend, cancel};
 use super::connection::Connection;
@@ -32,6 +33,8 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(3);
 pub(super) struct Pool {
     config: Config,
     settings: PoolSettings,
+    /// Jobs wait while connecting fails; else they are told at once, for they have somewhere else to go.
+    patient: bool,
     state: Mutex<State>,
     /// Cancelled: everything ends now.
     closing: CancellationToken,
@@ -52,12 +55,23 @@ struct State {
 }
 
 impl Pool {
-    pub(super) fn new(config: Config, settings: &PoolSettings, closing: CancellationToken) -> Self {
-        let measures = Arc::new(Measures::new(config.get_dbname().unwrap_or_default()));
-        let state = Mutex::new(State { roster: Roster::new(settings.data_connections, spread(&config)), failure: None });
+    pub(super) fn new(
+        config: Config,
+        settings: &PoolSettings,
+        part: &Part,
+        closing: CancellationToken,
+    ) -> Self {
+        let replica = part.replica();
+        let measures = Arc::new(Measures::new(config.get_dbname().unwrap_or_default(), replica));
+        let patient = replica.is_none();
+        let state = Mutex::new(State {
+            roster: Roster::new(settings.data_connections, spread(&config)),
+            failure: None,
+        });
         let (alive, watching) = (AtomicUsize::new(0), AtomicBool::new(false));
         let hurry = Notify::new();
-        Self { config, settings: settings.clone(), state, closing, measures, hurry, alive, watching }
+        let settings = settings.clone();
+        Self { config, settings, patient, state, closing, measures, hurry, alive, watching }
     }
 
     pub(super) fn closing(&self) -> &CancellationToken {
@@ -201,9 +215,10 @@ impl Pool {
     pub(super) fn gives_up(&self, broken: &Broken) -> bool {
         let mut state = self.state();
         let first = state.failure.replace(broken.clone()).is_none();
-        let hopeless = broken.is_permanent() && state.roster.open_count() == 0;
+        let permanent = broken.is_permanent() || !self.patient;
+        let hopeless = permanent && state.roster.open_count() == 0;
         let given_up = if hopeless { state.roster.take_waiting() } else { Vec::new() };
-        let last = broken.is_permanent() || state.roster.opening > 1 || state.roster.waiting_count() == 0;
+        let last = permanent || state.roster.opening > 1 || state.roster.waiting_count() == 0;
         if last {
             state.roster.opening = state.roster.opening.saturating_sub(1);
         }

@@ -28,6 +28,8 @@ pub(super) struct Request {
     pub(super) values: Bytes,
     /// A large row may come in pieces.
     pub(super) streams: bool,
+    /// A position is asked for: of a read what was replayed before it, of a write what was written with it.
+    pub(super) position: bool,
 }
 
 impl Request {
@@ -60,6 +62,7 @@ impl Request {
             text: Arc::clone(&statement.text),
             values: out.freeze(),
             streams: session.delivery == Delivery::Streamed,
+            position: false,
         })
     }
 }

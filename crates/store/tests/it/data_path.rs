@@ -6,13 +6,13 @@ mod losses;
 mod measures;
 mod semantics;
 mod statements;
-mod wire;
+pub(crate) mod wire;
 
 use bytes::Bytes;
 use store::{Answer, End, Error, Session, Statement};
 
 /// A statement with text parameters.
-fn statement(text: &str, params: &[&str]) -> Statement {
+pub(crate) fn statement(text: &str, params: &[&str]) -> Statement {
     let params = params.iter().map(|it| Some(Bytes::copy_from_slice(it.as_bytes()))).collect();
     Statement { text: text.into(), params }
 }
@@ -25,19 +25,19 @@ fn session(role: &str, settings: &[(&'static str, &str)]) -> Session {
 }
 
 /// The first column of the only row.
-fn single(answer: &Answer) -> &str {
+pub(crate) fn single(answer: &Answer) -> &str {
     assert_eq!(answer.rows.len(), 1, "{answer:?}");
     answer.rows.first().and_then(|it| it.text(0)).unwrap_or("<null>")
 }
 
 /// The SQLSTATE of a refused statement.
-fn code(outcome: Result<Answer, Error>) -> String {
+pub(crate) fn code(outcome: Result<Answer, Error>) -> String {
     match outcome {
         Err(Error::Statement(error)) => error.code,
         other => panic!("{other:?}"),
     }
 }
 
-fn commit_if(commit: bool) -> End {
+pub(crate) fn commit_if(commit: bool) -> End {
     End::If(Box::new(move |_| commit))
 }

@@ -8,4 +8,5 @@ mod listen;
 mod logins;
 mod migrate;
 mod pools;
+mod replicas;
 mod support;

@@ -68,8 +68,7 @@ impl Fixture {
 
     /// Host and port of the server.
     pub(crate) fn address(&self) -> String {
-        let url = url::Url::parse(&self.url).unwrap();
-        format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(5432))
+        address(&self.url)
     }
 
     /// The same, reached by another URL.
@@ -94,6 +93,12 @@ impl Fixture {
     }
 }
 
+/// Host and port of `url`.
+pub(crate) fn address(url: &str) -> String {
+    let url = url::Url::parse(url).unwrap();
+    format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(5432))
+}
+
 /// Poll `check` for at most 10 s.
 pub(crate) async fn eventually<F: Future<Output = Result<(), String>>>(
     what: &str,
@@ -114,10 +119,26 @@ pub(crate) fn run<F>(test: impl FnOnce(Fixture) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
+    run_on(false, test);
+}
+
+/// As [`run`], on the server that `testkit::standby` streams from.
+pub(crate) fn run_replicated<F>(test: impl FnOnce(Fixture) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    run_on(true, test);
+}
+
+fn run_on<F>(replicated: bool, test: impl FnOnce(Fixture) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let name = format!("store_it_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     testkit::run(async {
-        let (server, url) = (testkit::server().await.store(), testkit::server().await.url());
+        let server = if replicated { testkit::primary().await } else { testkit::server().await };
+        let (server, url) = (server.store(), server.url());
         let admin = server.admin(server.database().unwrap_or("postgres")).await.unwrap();
         for text in [
             format!("create role {name}_reader"),

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio_util::sync::CancellationToken;
 
 use super::{commit_if, session, single, statement};
-use crate::support::{Fixture, run};
+use crate::support::{Fixture, address, run};
 
 /// A TCP proxy that counts how many pieces pass in each direction, and can refuse.
 pub(crate) struct Proxy {
@@ -30,9 +30,14 @@ struct Counts {
 
 impl Proxy {
     pub(crate) async fn start(db: &Fixture) -> Self {
+        Self::to(&db.url).await
+    }
+
+    /// To the server at `url`.
+    pub(crate) async fn to(url: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let proxy = Self::new(db, listener.local_addr().unwrap().port());
-        let (counts, target) = (Arc::clone(&proxy.counts), db.address());
+        let proxy = Self::new(url, listener.local_addr().unwrap().port());
+        let (counts, target) = (Arc::clone(&proxy.counts), address(url));
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 client.set_nodelay(true).unwrap();
@@ -46,7 +51,7 @@ impl Proxy {
     pub(crate) async fn start_unix(db: &Fixture, directory: &Path) -> Self {
         let port = db.address().rsplit(':').next().unwrap().parse().unwrap();
         let listener = UnixListener::bind(directory.join(format!(".s.PGSQL.{port}"))).unwrap();
-        let proxy = Self::new(db, port);
+        let proxy = Self::new(&db.url, port);
         let (counts, target) = (Arc::clone(&proxy.counts), db.address());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -56,8 +61,8 @@ impl Proxy {
         proxy
     }
 
-    fn new(db: &Fixture, port: u16) -> Self {
-        Self { port, counts: Arc::new(Counts::default()), url: db.url.clone() }
+    fn new(url: &str, port: u16) -> Self {
+        Self { port, counts: Arc::new(Counts::default()), url: url.to_owned() }
     }
 
     pub(crate) fn port(&self) -> u16 {
