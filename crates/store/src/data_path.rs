@@ -28,8 +28,8 @@ mod wire;
 
 use std::sync::Arc;
 
+use crate::config::Config;
 use tokio::sync::oneshot;
-use tokio_postgres::Config;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Answer, Error, PoolSettings, Session, Statement};

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::Config;
 use common::Project;
 use tokio::time::Instant;
-use tokio_postgres::Config;
 use tokio_util::sync::CancellationToken;
 
 use crate::data_path::{DataPath, Mode, Part};

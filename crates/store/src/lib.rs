@@ -13,6 +13,7 @@
 
 mod answer;
 mod cache;
+mod config;
 mod data_path;
 mod database;
 mod databases;
@@ -28,6 +29,7 @@ mod socket;
 mod spool;
 mod statement;
 mod tail;
+mod tls;
 
 pub use answer::{Answer, Row};
 pub use cache::{Cache, CacheSpec, Key, Value};

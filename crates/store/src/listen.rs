@@ -4,8 +4,10 @@ use std::future::poll_fn;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio_postgres::{AsyncMessage, Config, NoTls};
+use tokio_postgres::{AsyncMessage, NoTls};
 use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
 
 /// Notifications kept for a slow listener; further ones wait on the socket.
 const BACKLOG: usize = 64;

@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
+use crate::config::Config;
 use common::Login;
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio_postgres::Config;
 use tokio_postgres::config::TargetSessionAttrs;
 use tokio_util::sync::CancellationToken;
 
@@ -48,8 +48,7 @@ impl Server {
     /// # Errors
     /// [`Error::Url`] when it cannot be read.
     pub fn from_url(url: &str) -> Result<Self, Error> {
-        let config: Config = url.parse().map_err(|it: tokio_postgres::Error| Error::Url(it.to_string()))?;
-        Ok(Self { config: with_limits(config) })
+        Ok(Self { config: with_limits(Config::parse(url)?) })
     }
 
     /// As [`Server::from_url`]; what the URL leaves open is taken from `defaults`, as `libpq` takes it from `PGHOST`,

@@ -12,8 +12,8 @@ use deadpool_postgres::{
     ClientWrapper, Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, StatementCache,
     Timeouts,
 };
-use tokio_postgres::Config;
 
+use crate::config::Config;
 use crate::{Error, PoolSettings, ServiceClient};
 use connect::{FRESH, Mark, WatchedConnect};
 
@@ -37,7 +37,9 @@ impl Services {
             let marks = Arc::new(Marks::default());
             (Arc::clone(&marks), marks)
         };
-        let pool = Pool::builder(Manager::from_connect(config, WatchedConnect, recycling))
+        let connect = WatchedConnect(config.tls().clone());
+        let manager = Manager::from_connect(config.clone_driver(), connect, recycling);
+        let pool = Pool::builder(manager)
             .max_size(settings.service_connections.max(1))
             .timeouts(Timeouts {
                 wait: Some(settings.acquire_timeout),

@@ -1,6 +1,5 @@
-//! A socket to PostgreSQL: a Unix socket where the configuration names one, else TCP with its limits set.
-//!
-//! TLS belongs here: a third kind of [`Socket`], made after TCP is connected.
+//! A socket to PostgreSQL: a Unix socket where the configuration names one, else TCP with its limits set, encrypted as
+//! the configuration wants it.
 
 use std::fmt;
 use std::io;
@@ -11,8 +10,11 @@ use std::task::{Context, Poll};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_postgres::Config;
-use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::config::{Host, SslNegotiation};
+use tokio_rustls::client::TlsStream;
+
+use crate::config::Config;
+use crate::tls::Encrypted;
 
 const DEFAULT_PORT: u16 = 5432;
 
@@ -21,6 +23,9 @@ const DEFAULT_PORT: u16 = 5432;
 pub(crate) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<TlsStream<TcpStream>>),
+    /// None at all: its first use fails. How a failure to connect reaches the driver's error type.
+    Failed(Option<io::Error>),
 }
 
 /// Where to connect to.
@@ -40,7 +45,7 @@ impl fmt::Display for Address {
 }
 
 /// The addresses of `config`; Unix sockets first, since they save a quarter of PostgreSQL's work per request.
-pub(crate) fn addresses(config: &Config) -> Vec<Address> {
+pub(crate) fn addresses(config: &tokio_postgres::Config) -> Vec<Address> {
     let port = |idx| {
         let ports = config.get_ports();
         ports.get(idx).or_else(|| ports.first()).copied().unwrap_or(DEFAULT_PORT)
@@ -63,14 +68,7 @@ pub(crate) async fn connect(address: &Address, config: &Config) -> io::Result<So
     let connecting = async {
         match address {
             Address::Unix(path) => Ok(Socket::Unix(UnixStream::connect(path).await?)),
-            Address::Tcp(..) if config.get_ssl_mode() == SslMode::Require => {
-                Err(io::Error::new(io::ErrorKind::Unsupported, "TLS to PostgreSQL is not supported yet"))
-            }
-            Address::Tcp(host, port) => {
-                let stream = TcpStream::connect((host.as_str(), *port)).await?;
-                limit(&stream, config)?;
-                Ok(Socket::Tcp(stream))
-            }
+            Address::Tcp(host, port) => encrypted(host, *port, config).await,
         }
     };
     match config.get_connect_timeout() {
@@ -78,6 +76,31 @@ pub(crate) async fn connect(address: &Address, config: &Config) -> io::Result<So
         Some(limit) => tokio::time::timeout(*limit, connecting)
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
+    }
+}
+
+async fn encrypted(host: &str, port: u16, config: &Config) -> io::Result<Socket> {
+    let directly = config.get_ssl_negotiation() == SslNegotiation::Direct;
+    let stream = tcp(host, port, config).await?;
+    match config.tls().encrypt(stream, name_of(host, config), directly).await? {
+        Encrypted::Yes(stream) => Ok(Socket::Tls(stream)),
+        Encrypted::No(stream) => Ok(Socket::Tcp(stream)),
+        Encrypted::Again => tcp(host, port, config).await.map(Socket::Tcp),
+    }
+}
+
+async fn tcp(host: &str, port: u16, config: &Config) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect((host, port)).await?;
+    limit(&stream, config)?;
+    Ok(stream)
+}
+
+/// What a certificate must be for: the host, also where `hostaddr` says how to reach it.
+fn name_of<'a>(host: &'a str, config: &'a Config) -> &'a str {
+    let idx = config.get_hostaddrs().iter().position(|it| it.to_string() == host);
+    match idx.and_then(|it| config.get_hosts().get(it)) {
+        Some(Host::Tcp(name)) => name,
+        _ => host,
     }
 }
 
@@ -100,6 +123,10 @@ fn limit(stream: &TcpStream, config: &Config) -> io::Result<()> {
     Ok(())
 }
 
+fn failure(error: &mut Option<io::Error>) -> io::Error {
+    error.take().unwrap_or_else(|| io::ErrorKind::NotConnected.into())
+}
+
 impl AsyncRead for Socket {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -109,6 +136,8 @@ impl AsyncRead for Socket {
         match self.get_mut() {
             Self::Tcp(it) => Pin::new(it).poll_read(cx, buffer),
             Self::Unix(it) => Pin::new(it).poll_read(cx, buffer),
+            Self::Tls(it) => Pin::new(it).poll_read(cx, buffer),
+            Self::Failed(it) => Poll::Ready(Err(failure(it))),
         }
     }
 }
@@ -118,17 +147,24 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Tcp(it) => Pin::new(it).poll_write(cx, bytes),
             Self::Unix(it) => Pin::new(it).poll_write(cx, bytes),
+            Self::Tls(it) => Pin::new(it).poll_write(cx, bytes),
+            Self::Failed(it) => Poll::Ready(Err(failure(it))),
         }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tls(it) => Pin::new(it).poll_flush(cx),
+            Self::Tcp(_) | Self::Unix(_) | Self::Failed(_) => Poll::Ready(Ok(())),
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(it) => Pin::new(it).poll_shutdown(cx),
             Self::Unix(it) => Pin::new(it).poll_shutdown(cx),
+            Self::Tls(it) => Pin::new(it).poll_shutdown(cx),
+            Self::Failed(_) => Poll::Ready(Ok(())),
         }
     }
 }
@@ -139,13 +175,21 @@ mod tests {
 
     #[test]
     fn sockets_come_first_and_ports_follow_their_hosts() {
-        let config: Config = "host=db1,/run/pg,db2 port=1,2,3".parse().unwrap();
+        let config: tokio_postgres::Config = "host=db1,/run/pg,db2 port=1,2,3".parse().unwrap();
         let tcp = |host: &str, port| Address::Tcp(host.to_owned(), port);
         assert_eq!(
             addresses(&config),
             [Address::Unix("/run/pg/.s.PGSQL.2".into()), tcp("db1", 1), tcp("db2", 3)]
         );
-        let config: Config = "postgres://ada@db/app".parse().unwrap();
+        let config: tokio_postgres::Config = "postgres://ada@db/app".parse().unwrap();
         assert_eq!(addresses(&config), [tcp("db", 5432)]);
+    }
+
+    #[test]
+    fn certificates_are_for_the_host_not_for_its_address() {
+        let config = Config::parse("host=db1,db2 hostaddr=10.0.0.1,10.0.0.2").unwrap();
+        assert_eq!(name_of("10.0.0.2", &config), "db2");
+        let config = Config::parse("hostaddr=10.0.0.1").unwrap();
+        assert_eq!(name_of("10.0.0.1", &config), "10.0.0.1");
     }
 }

@@ -7,10 +7,10 @@
 use std::io;
 use std::time::Duration;
 
+use crate::config::Config;
 use bytes::BytesMut;
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio_postgres::Config;
 
 use crate::socket::{self, Address};
 
@@ -38,6 +38,7 @@ async fn request(backend: &Backend, config: &Config) -> io::Result<()> {
     let mut message = BytesMut::new();
     frontend::cancel_request(backend.process, backend.secret, &mut message);
     socket.write_all(&message).await?;
+    socket.flush().await?;
     // The server closes the socket once the signal is on its way.
     socket.read(&mut [0; 16]).await.map(|_| ())
 }

@@ -8,8 +8,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use crate::config::Config;
 use tokio::time::{Instant, Sleep, sleep_until};
-use tokio_postgres::Config;
 
 use super::broken::Broken;
 use super::cancel::{Backend, PATIENCE};

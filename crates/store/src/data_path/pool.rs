@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::config::Config;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
-use tokio_postgres::Config;
 use tokio_util::sync::CancellationToken;
 
 use super::Part;

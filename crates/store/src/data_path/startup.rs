@@ -2,6 +2,7 @@
 //!
 //! Speaks trust, cleartext, MD5 and SCRAM-SHA-256.
 
+use crate::config::Config;
 use bytes::BytesMut;
 use fallible_iterator::FallibleIterator as _;
 use postgres_protocol::authentication::md5_hash;
@@ -9,8 +10,7 @@ use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, Scr
 use postgres_protocol::message::backend::{Message, ParameterStatusBody};
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio_postgres::Config;
-use tokio_postgres::config::TargetSessionAttrs;
+use tokio_postgres::config::{ChannelBinding as ChannelBindingUse, TargetSessionAttrs};
 
 use super::broken::Broken;
 use super::cancel::Backend;
@@ -62,6 +62,9 @@ struct Dialog {
 
 impl Dialog {
     async fn greet(&mut self, config: &Config) -> Result<(), Broken> {
+        if config.get_channel_binding() == ChannelBindingUse::Require {
+            return Err(Broken::Protocol("channel_binding=require is not supported"));
+        }
         let user = config.get_user().ok_or(Broken::Protocol("the configuration names no user"))?;
         let mut parameters = vec![("client_encoding", "UTF8"), ("user", user)];
         parameters.extend(config.get_dbname().map(|it| ("database", it)));
@@ -127,6 +130,7 @@ impl Dialog {
 
     async fn send(&mut self) -> Result<(), Broken> {
         self.socket.write_all(&self.output).await?;
+        self.socket.flush().await?;
         self.output.clear();
         Ok(())
     }

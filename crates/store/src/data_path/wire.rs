@@ -49,6 +49,7 @@ impl Wire {
             self.written += sent as u64;
             self.output.advance(sent);
         }
+        ready!(Pin::new(&mut self.socket).poll_flush(cx))?;
         self.shrink();
         Poll::Ready(Ok(()))
     }

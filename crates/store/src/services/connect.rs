@@ -10,10 +10,12 @@ use std::sync::atomic::AtomicBool;
 use deadpool_postgres::Connect;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::TargetSessionAttrs;
-use tokio_postgres::{Client, Config, Error, NoTls};
+use tokio_postgres::{Client, Error, NoTls};
 
 use super::watched::Watched;
+use crate::config::Config;
 use crate::socket;
+use crate::tls::Tls;
 
 const REFUSE_STANDBY: &str = "do $$ begin if current_setting('transaction_read_only')::bool then \
     raise exception 'the server is read-only' using errcode = '25006'; end if; end $$";
@@ -30,11 +32,11 @@ pub(super) type Mark = Arc<AtomicBool>;
 
 /// How the pool of a project's services connects.
 #[derive(Debug)]
-pub(super) struct WatchedConnect;
+pub(super) struct WatchedConnect(pub(super) Tls);
 
 impl Connect for WatchedConnect {
-    fn connect(&self, config: &Config) -> Connecting<'_> {
-        let config = config.clone();
+    fn connect(&self, config: &tokio_postgres::Config) -> Connecting<'_> {
+        let config = Config::new(config.clone(), self.0.clone());
         Box::pin(async move { connect(&config).await })
     }
 }

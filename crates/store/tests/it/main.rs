@@ -10,3 +10,4 @@ mod migrate;
 mod pools;
 mod replicas;
 mod support;
+mod tls;

@@ -1,0 +1,111 @@
+//! How to reach a database as somebody: what the driver's configuration says, and TLS, which the driver leaves to us.
+
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::pin::pin;
+
+use tokio_postgres::config::{SslMode, TargetSessionAttrs};
+use tokio_postgres::tls::NoTlsStream;
+use tokio_postgres::{Client, Connection, Error, NoTls};
+
+use crate::socket::{self, Socket};
+use crate::tls::{self, Tls};
+
+const REFUSE_STANDBY: &str = "do $$ begin if current_setting('transaction_read_only')::bool then \
+    raise exception 'the server is read-only' using errcode = '25006'; end if; end $$";
+const REFUSE_PRIMARY: &str = "do $$ begin if not current_setting('transaction_read_only')::bool then \
+    raise exception 'the server is not read-only' using errcode = '25006'; end if; end $$";
+
+/// A configuration.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    driver: tokio_postgres::Config,
+    tls: Tls,
+}
+
+impl Config {
+    /// From a URL or key-value string, as `libpq` reads it.
+    ///
+    /// # Errors
+    /// [`crate::Error::Url`] when it cannot be read, or names a file that cannot.
+    pub(crate) fn parse(text: &str) -> Result<Self, crate::Error> {
+        let (rest, parameters) = tls::split(text).map_err(crate::Error::Url)?;
+        let driver = rest.parse().map_err(|it: tokio_postgres::Error| crate::Error::Url(it.to_string()))?;
+        Ok(Self::new(driver, Tls::new(&parameters).map_err(crate::Error::Url)?))
+    }
+
+    /// The driver must not negotiate: its socket is encrypted already.
+    pub(crate) fn new(mut driver: tokio_postgres::Config, tls: Tls) -> Self {
+        driver.ssl_mode(SslMode::Disable);
+        Self { driver, tls }
+    }
+
+    /// What the driver gets of it.
+    pub(crate) fn clone_driver(&self) -> tokio_postgres::Config {
+        self.driver.clone()
+    }
+
+    pub(crate) fn tls(&self) -> &Tls {
+        &self.tls
+    }
+
+    /// Connect to the first address that answers; the last failure is the one that is told. Stands in for the driver's own
+    /// way, which knows no TLS but the one that it is given here.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub(crate) async fn connect(
+        &self,
+        _tls: NoTls,
+    ) -> Result<(Client, Connection<Socket, NoTlsStream>), Error> {
+        let mut failure = io::Error::other("the configuration names no host");
+        let mut last = None;
+        for address in socket::addresses(self) {
+            match socket::connect(&address, self).await {
+                Ok(socket) => match self.open(socket).await {
+                    Ok(opened) => return Ok(opened),
+                    Err(error) => last = Some(error),
+                },
+                Err(error) => (failure, last) = (error, None),
+            }
+        }
+        match last {
+            Some(error) => Err(error),
+            None => self.driver.connect_raw(Socket::Failed(Some(failure)), NoTls).await,
+        }
+    }
+
+    async fn open(&self, socket: Socket) -> Result<(Client, Connection<Socket, NoTlsStream>), Error> {
+        let (client, mut connection) = self.driver.connect_raw(socket, NoTls).await?;
+        let check = match self.driver.get_target_session_attrs() {
+            TargetSessionAttrs::ReadWrite => REFUSE_STANDBY,
+            TargetSessionAttrs::ReadOnly => REFUSE_PRIMARY,
+            _ => return Ok((client, connection)),
+        };
+        let checked = {
+            let mut asked = pin!(client.batch_execute(check));
+            tokio::select! {
+                checked = &mut asked => checked,
+                ended = &mut connection => match ended {
+                    Err(error) => Err(error),
+                    Ok(()) => asked.await,
+                },
+            }
+        };
+        checked.map(|()| (client, connection))
+    }
+}
+
+impl Deref for Config {
+    type Target = tokio_postgres::Config;
+
+    fn deref(&self) -> &Self::Target {
+        &self.driver
+    }
+}
+
+impl DerefMut for Config {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.driver
+    }
+}
