@@ -119,6 +119,7 @@ fn every_code_is_documented() {
         include_str!("../../src/error/account.rs"),
         include_str!("../../src/error/external.rs"),
         include_str!("../../src/error/factor.rs"),
+        include_str!("../../src/error/guard.rs"),
         include_str!("../../src/error/oauth.rs"),
         include_str!("../../src/error/passkey.rs"),
         include_str!("../../src/error/phone.rs"),

@@ -191,7 +191,9 @@ fn a_code_sent_twenty_times_at_once_is_good_once() {
 #[test]
 fn guessing_at_a_factor_ends_after_ten_codes() {
     testkit::run(async {
-        let api = Api::new("totpguess", with_factors()).await;
+        // What is bounded here is the factor, not the address.
+        let settings = AuthSettings { rate_limit_mfa: 1000, ..with_factors() };
+        let api = Api::new("totpguess", settings).await;
         let session = api.sign_up("ada@example.com").await;
         let app = App::enroll(&api, &session, "a").await;
         let code = app.code(api.now_secs());

@@ -21,6 +21,7 @@ pub(crate) struct Seen {
     pub(crate) query: String,
     pub(crate) headers: HeaderMap,
     pub(crate) form: HashMap<String, String>,
+    pub(crate) body: Vec<u8>,
 }
 
 #[derive(Clone)]
@@ -118,7 +119,7 @@ async fn answer(State(idp): State<Idp>, uri: Uri, headers: HeaderMap, body: Byte
     let mut shared = idp.shared.lock().unwrap();
     let form = url::form_urlencoded::parse(&body).into_owned().collect();
     let (path, query) = (uri.path().to_owned(), uri.query().unwrap_or_default().to_owned());
-    shared.seen.push(Seen { path: path.clone(), query, headers, form });
+    shared.seen.push(Seen { path: path.clone(), query, headers, form, body: body.to_vec() });
     match shared.pages.get(&path) {
         Some((status, Value::String(text))) if status.is_redirection() => {
             (*status, [("location", text.clone())]).into_response()

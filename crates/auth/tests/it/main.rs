@@ -16,6 +16,8 @@ mod errors;
 mod external;
 mod factors;
 mod id_token;
+mod guard;
+mod hooks;
 mod idp;
 mod keys;
 mod mails;
