@@ -4,7 +4,9 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
-use tokio_postgres::{Client, Config, Error, NoTls, Row, Statement};
+use tokio_postgres::{Client, Error, NoTls, Row, Statement};
+
+use crate::config::Config;
 
 /// Between questions.
 const EVERY: Duration = Duration::from_millis(100);
