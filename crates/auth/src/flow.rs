@@ -22,6 +22,8 @@ pub(crate) mod user;
 pub(crate) mod verify;
 mod whoami;
 
+pub(crate) use whoami::{SignedIn, signed_in};
+
 use store::ServiceClient;
 use uuid::Uuid;
 
@@ -58,7 +60,7 @@ async fn sign_in(
 }
 
 /// An entry of the audit log about an account.
-fn audit<'a>(ctx: &Context, action: &'static str, actor: &'a User) -> Audit<'a> {
+pub(crate) fn audit<'a>(ctx: &Context, action: &'static str, actor: &'a User) -> Audit<'a> {
     let log_type = match action {
         "login" | "logout" => "account",
         "token_refreshed" | "token_revoked" => "token",

@@ -15,6 +15,7 @@ mod flow;
 mod guard;
 mod hooks;
 mod mail;
+mod oauth_server;
 mod password;
 mod providers;
 mod queries;

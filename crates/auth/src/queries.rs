@@ -6,6 +6,8 @@ mod change;
 mod custom;
 mod external;
 pub(crate) mod factors;
+mod oauth;
+pub(crate) mod outbox;
 #[cfg(feature = "webauthn")]
 pub(crate) mod passkeys;
 mod read;
@@ -17,6 +19,11 @@ pub(crate) use change::{
 pub(crate) use custom::{count_customs, custom, customs, delete_custom, write_custom};
 pub(crate) use external::{
     Candidates, ClientState, Flow, NewFlow, begin_flow, candidates, flow, take_client_state,
+};
+pub(crate) use oauth::{
+    AuthorizationRow, ClientRow, Granting, Reply, answer_authorization, authorization, authorization_by_code,
+    claim_authorization, client, clients, consent, delete_client, expire_authorization, grants,
+    new_authorization, revoke, write_client,
 };
 pub(crate) use read::{
     Mailed, MailedToken, Refreshing, by_email, by_id, by_phone, delete_user, flow_by_code, latest_flow,

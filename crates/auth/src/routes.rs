@@ -5,6 +5,7 @@ mod browser;
 mod discovery;
 mod external;
 mod factors;
+mod oauth;
 #[cfg(feature = "webauthn")]
 mod passkeys;
 mod users;
@@ -38,6 +39,7 @@ pub fn router(auth: Auth) -> Router {
         .route("/reauthenticate", get(users::reauthenticate))
         .route("/user/identities/{id}", delete(users::unlink))
         .merge(external::routes())
+        .merge(oauth::routes())
         .route("/factors", post(factors::enroll))
         .route("/factors/{id}", delete(factors::unenroll))
         .route("/factors/{id}/challenge", post(factors::challenge))

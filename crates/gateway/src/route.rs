@@ -44,17 +44,19 @@ const PREFIXES: [(&str, Target); 6] = [
 ];
 
 /// Whole paths, which stay as they are.
-const PATHS: [(&str, Target); 4] = [
+const PATHS: [(&str, Target); 5] = [
     ("/health", Target::Health),
     ("/ready", Target::Ready),
     ("/metrics", Target::Metrics),
-    // RFC 8414 puts it at the root of the issuer's host.
+    // RFC 8414 puts it at the root of the issuer's host, with the issuer's path behind.
     ("/.well-known/oauth-authorization-server", Target::Auth),
+    ("/.well-known/oauth-authorization-server/auth/v1", Target::Auth),
 ];
 
-/// Paths of auth that browsers open from a link or a redirect, and what describes the service; a final `/` means all below.
-const OPEN_AUTH_PATHS: [&str; 6] =
-    ["/verify", "/callback", "/authorize", "/health", "/sso/saml/", "/.well-known/"];
+/// Paths of auth that browsers open from a link or a redirect, what clients of a project's OAuth server ask, who have
+/// credentials of their own, and what describes the service; a final `/` means all below.
+const OPEN_AUTH_PATHS: [&str; 7] =
+    ["/verify", "/callback", "/authorize", "/oauth/", "/health", "/sso/saml/", "/.well-known/"];
 
 /// The route of `path`.
 pub(crate) fn find(path: &str) -> Route {
@@ -119,7 +121,7 @@ mod tests {
     #[test]
     fn few_paths_of_auth_are_open() {
         for path in
-            ["/verify", "/sso/saml/acs", "/.well-known/jwks.json", "/health", "/authorize", "/callback"]
+            ["/verify", "/sso/saml/acs", "/.well-known/jwks.json", "/health", "/authorize", "/oauth/token"]
         {
             assert!(Target::Auth.is_open(path), "{path}");
         }

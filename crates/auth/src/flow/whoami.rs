@@ -10,15 +10,15 @@ use crate::user::Account;
 use crate::{Auth, Error};
 
 /// The user behind a Bearer token.
-pub(super) struct SignedIn {
-    pub(super) account: Account,
+pub(crate) struct SignedIn {
+    pub(crate) account: Account,
     /// The token's session; a token without `session_id` has none.
-    pub(super) session: Option<Session>,
-    pub(super) db: ServiceClient,
+    pub(crate) session: Option<Session>,
+    pub(crate) db: ServiceClient,
 }
 
 /// Verify the Bearer token, then look whether its user and session still exist: a sign-out counts at once.
-pub(super) async fn signed_in(auth: &Auth, ctx: &Context) -> Result<SignedIn, Error> {
+pub(crate) async fn signed_in(auth: &Auth, ctx: &Context) -> Result<SignedIn, Error> {
     let claims = ctx.claims()?;
     let subject = claims.text("sub").filter(|it| !it.is_empty()).ok_or(Error::MissingSub)?;
     let user_id = subject.parse::<Uuid>().map_err(|_| Error::BadSub)?;

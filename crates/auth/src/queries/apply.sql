@@ -41,6 +41,9 @@ claimed as (
   from input where f.id = (it -> 'claim' ->> 'id')::uuid and f.user_id is null
   returning f.id
 ),
+redeemed as (
+  delete from auth.oauth_authorizations a using input where a.id = (it ->> 'redeem')::uuid returning a.id
+),
 touched as (
   update auth.users u set
     last_sign_in_at = input.now, updated_at = input.now,
@@ -58,6 +61,7 @@ gate as materialized (
     and (not it ? 'retire' or exists (select from retired))
     and (not it ? 'finish_flow' or exists (select from finished))
     and (not it ? 'claim' or exists (select from claimed))
+    and (not it ? 'redeem' or exists (select from redeemed))
     and (not it ? 'touch' or exists (select from touched))
 ),
 created as (

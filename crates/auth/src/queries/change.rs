@@ -34,6 +34,9 @@ pub(crate) struct Change {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) claim: Option<Claim>,
     /// Guard: note a sign-in unless the user is gone or the password changed. Not together with `save`.
+    /// Guard: delete this request for consent, whose code was exchanged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) redeem: Option<Uuid>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) touch: Option<Touch>,
     pub(crate) create: Vec<User>,
@@ -42,6 +45,8 @@ pub(crate) struct Change {
     pub(crate) disown: Vec<Uuid>,
     pub(crate) mail: Vec<OneTimeToken>,
     pub(crate) flows: Vec<FlowState>,
+    /// Mails that wait to be sent.
+    pub(crate) outbox: Vec<KeptMail>,
     /// Void all mailed tokens of this user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) clear: Option<Uuid>,
@@ -163,6 +168,7 @@ impl Change {
             finish_flow: None,
             claim: None,
             touch: None,
+            redeem: None,
             create: Vec::new(),
             identities: Vec::new(),
             disown: Vec::new(),

@@ -28,6 +28,7 @@ pub(crate) struct Context {
     pub(crate) user_agent: Option<String>,
     /// Where mailed links lead in the end: an allowed `redirect_to` or referrer, else the site.
     pub(crate) redirect_to: String,
+    origin: Option<String>,
     bearer: Option<String>,
     caller: Option<Caller>,
 }
@@ -72,6 +73,15 @@ impl Context {
         if is_admin(&role) { Ok(()) } else { Err(Error::NotAdmin) }
     }
 
+    /// Refuse a page of another site: what users consent to is asked by ours. Programs send no `Origin`.
+    pub(crate) fn check_origin(&self) -> Result<(), Error> {
+        match self.origin.as_deref() {
+            None => Ok(()),
+            Some(origin) if redirect::is_allowed(origin, &self.project.auth) => Ok(()),
+            Some(_) => Err(Error::invalid("unauthorized request origin")),
+        }
+    }
+
     /// The address for rows that keep it as text.
     pub(crate) fn ip_text(&self) -> Option<String> {
         self.ip.map(|it| it.to_string())
@@ -89,6 +99,7 @@ impl FromRequestParts<Auth> for Context {
         let wanted = url::form_urlencoded::parse(query.as_bytes())
             .find(|(name, _)| name == "redirect_to")
             .map(|(_, value)| value.into_owned());
+        auth.resume(&project);
         let referrer = text(&parts.headers, header::REFERER);
         let redirect_to = redirect::resolve(wanted.as_deref(), referrer.as_deref(), &project.auth);
         Ok(Self {
@@ -99,6 +110,7 @@ impl FromRequestParts<Auth> for Context {
             user_agent: text(&parts.headers, header::USER_AGENT)
                 .map(|it| it.chars().take(MAX_USER_AGENT).collect()),
             redirect_to,
+            origin: text(&parts.headers, header::ORIGIN),
             bearer: bearer(&parts.headers),
             caller: parts.extensions.get::<Caller>().cloned(),
             project,

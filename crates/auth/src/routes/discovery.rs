@@ -85,7 +85,7 @@ pub(super) async fn jwks(ctx: Context) -> Response {
 /// `GET /.well-known/openid-configuration`.
 pub(super) async fn openid_configuration(ctx: Context) -> Response {
     let issuer = ctx.issuer();
-    cached(Json(json!({
+    let mut document = json!({
         "issuer": issuer,
         "authorization_endpoint": format!("{issuer}/oauth/authorize"),
         "token_endpoint": format!("{issuer}/oauth/token"),
@@ -103,7 +103,12 @@ pub(super) async fn openid_configuration(ctx: Context) -> Response {
             "sub", "aud", "iss", "exp", "iat", "email", "email_verified", "phone_number",
             "phone_number_verified", "name", "picture", "updated_at",
         ],
-    })))
+    });
+    let server = &ctx.project.auth.oauth_server;
+    if server.enabled && server.allow_dynamic_registration {
+        document["registration_endpoint"] = format!("{issuer}/oauth/clients/register").into();
+    }
+    cached(Json(document))
 }
 
 /// Keys and documents may be kept for ten minutes.

@@ -21,6 +21,7 @@ mod hooks;
 mod idp;
 mod keys;
 mod mails;
+mod oauth_server;
 mod passkeys;
 mod password;
 mod phone;

@@ -274,9 +274,9 @@ pub(super) fn confirmation(
     let slot = auth.outbox().reserve(&ctx.project, row.confirmation_sent_at, ctx.now)?;
     row.confirmation_sent_at = Some(ctx.now);
     let letter = Letter::new(ctx, SIGNUP, row, row.address(), false)?;
-    change.mail.push(letter.row);
+    let mail = letter.write(ctx, change)?;
     change.audit(audit(ctx, "user_confirmation_requested", row));
-    Ok((slot, letter.mail))
+    Ok((slot, mail))
 }
 
 pub(super) fn linked<'a>(ctx: &Context, row: &'a User, identity: &Identity) -> Audit<'a> {

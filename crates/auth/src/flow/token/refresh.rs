@@ -7,6 +7,7 @@
 use common::Project;
 use jiff::Timestamp;
 use serde::Deserialize;
+use uuid::Uuid;
 
 use crate::error::AccountError;
 use crate::events::{self, Event};
@@ -14,7 +15,7 @@ use crate::flow::{ATTEMPTS, audit};
 use crate::queries::{self, Applied, Change, EndSessions, Refreshing};
 use crate::request::{Context, text};
 use crate::session::{RefreshToken, Session, Tokens};
-use crate::{Auth, Error, secret};
+use crate::{Auth, Error, OAuthError, secret};
 
 /// Length of the tokens of sessions imported from Supabase, which are stored as they are.
 const IMPORTED_LENGTH: usize = 12;
@@ -47,7 +48,17 @@ pub(crate) async fn run(auth: &Auth, ctx: &Context, fields: Fields) -> Result<To
     let Some(token) = text(fields.refresh_token) else {
         return Err(Error::OAuth("refresh_token required"));
     };
-    let stored = stored(&token)?;
+    run_for(auth, ctx, &token, None).await
+}
+
+/// The same for a client of our OAuth server, or for none: a session's tokens are for the one who opened it.
+pub(crate) async fn run_for(
+    auth: &Auth,
+    ctx: &Context,
+    token: &str,
+    client: Option<Uuid>,
+) -> Result<Tokens, Error> {
+    let stored = stored(token)?;
     for _ in 0..ATTEMPTS {
         let db = auth.database(&ctx.project).await?;
         let mut found = queries::refreshing(&db, &stored).await?.ok_or(Error::RefreshTokenNotFound)?;
@@ -55,12 +66,13 @@ pub(crate) async fn run(auth: &Auth, ctx: &Context, fields: Fields) -> Result<To
             return Err(Error::BannedRefresh);
         }
         let mut session = found.account.session.take().ok_or(Error::NoValidSession)?;
+        check_client(session.oauth_client_id, client)?;
         check_limits(ctx, &found, &session)?;
-        let (change, next) = match decide(&found, &session, &token, (&ctx.project, ctx.now)) {
+        let (change, next) = match decide(&found, &session, token, (&ctx.project, ctx.now)) {
             Decision::Repeat(next) => return Tokens::new(ctx, &found.account, &session, next).await,
             Decision::End => return end(ctx, &db, &found, &session).await,
-            Decision::Keep => (keep(ctx, &found, &mut session), token.clone()),
-            Decision::Rotate => rotate(ctx, &found, &mut session, &token)?,
+            Decision::Keep => (keep(ctx, &found, &mut session), token.to_owned()),
+            Decision::Rotate => rotate(ctx, &found, &mut session, token)?,
         };
         match queries::apply(&db, &change).await? {
             Applied::Done => return Tokens::new(ctx, &found.account, &session, next).await,
@@ -88,6 +100,19 @@ fn check_limits(ctx: &Context, found: &Refreshing, session: &Session) -> Result<
         return Err(AccountError::Inactive.into());
     }
     Ok(())
+}
+
+/// A session that a client opened is that client's, and any other is nobody's but the user's.
+fn check_client(session: Option<Uuid>, client: Option<Uuid>) -> Result<(), OAuthError> {
+    let why = match (session, client) {
+        (Some(_), None) => "Client authentication required for OAuth session",
+        (Some(session), Some(client)) if session != client => {
+            "Client does not match the session's OAuth client"
+        }
+        (None, Some(_)) => "Client authentication not allowed for non-OAuth session",
+        _ => return Ok(()),
+    };
+    Err(OAuthError::protocol("invalid_client", why))
 }
 
 /// The form in which a token is stored.
