@@ -27,11 +27,11 @@ pub(crate) use whoami::{SignedIn, signed_in};
 use store::ServiceClient;
 use uuid::Uuid;
 
-use crate::{Error, hooks};
 use crate::queries::{self, Applied, Audit, Change};
 use crate::request::Context;
 use crate::session::{Opening, Tokens};
 use crate::user::{Object, User};
+use crate::{Error, hooks};
 
 /// How often a change is tried again when another request was faster.
 const ATTEMPTS: usize = 5;

@@ -1,7 +1,9 @@
 //! Mails: which there are, and how they leave.
 //!
-//! Flows render a [`Mail`] and hand it to the [`Outbox`] after the commit; sending never delays an answer.
+//! Flows render a [`Mail`], write it with the token that it carries, and hand it to the [`Outbox`] after the commit:
+//! sending never delays an answer, and a mail whose process died is sent by another one.
 
+mod kept;
 mod outbox;
 mod smtp;
 mod templates;
@@ -9,7 +11,9 @@ mod templates;
 use common::AuthSettings;
 use common::mail::{MailFields, render};
 use serde_json::Value;
+use uuid::Uuid;
 
+pub(crate) use kept::KeptMail;
 pub(crate) use outbox::{Outbox, Slot};
 pub(crate) use templates::Template;
 
@@ -26,6 +30,8 @@ pub(crate) struct Mail {
     pub(crate) link: String,
     /// For projects whose hook sends mails: what it is told, and who asks it.
     pub(crate) handover: Option<(Auth, Value)>,
+    /// The row that it waits as until it has left.
+    kept: Option<Uuid>,
 }
 
 impl Mail {
@@ -51,6 +57,7 @@ impl Mail {
             text: letter.text,
             link: fields.confirmation_url.to_owned(),
             handover: None,
+            kept: None,
         })
     }
 }

@@ -40,7 +40,7 @@ impl Auth {
         let passwords = Passwords::new(&config);
         let providers = Providers::new(&config);
         let sms = Sms::new(&config, inbox.clone());
-        let outbox = Outbox::new(&config, inbox);
+        let outbox = Outbox::new(&config, databases.clone(), inbox);
         let sessions = Sessions::new(config.redis.clone());
         let limiter = Limiter::new(&config.redis, config.max_limited);
         let (web, functions) = (Web::new(&config), Functions::new());
@@ -62,6 +62,13 @@ impl Auth {
     #[must_use]
     pub fn sessions(&self, project: Arc<Project>) -> SessionManager {
         SessionManager::new(self.clone(), project)
+    }
+
+    /// Send mails of `project` that a process which died left to send; returns at once.
+    ///
+    /// Requests of the project do the same once a minute; call it at start for those that get none.
+    pub fn resume(&self, project: &Arc<Project>) {
+        self.0.outbox.sweep(self, project);
     }
 
     /// Which sessions stand.

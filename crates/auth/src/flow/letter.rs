@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::mail::{Mail, Template};
-use crate::queries::OneTimeToken;
+use crate::queries::{Change, OneTimeToken};
 use crate::request::Context;
 use crate::user::{User, UserView};
 use crate::{Error, secret};
@@ -108,6 +108,19 @@ impl Letter {
             relates_to: to.to_owned(),
         };
         Ok(Self { row, mail, otp, link_token })
+    }
+
+    /// Write the token, and the mail, so that it leaves even when this process does not live to send it.
+    pub(super) fn write(mut self, ctx: &Context, change: &mut Change) -> Result<Mail, Error> {
+        change.mail.push(self.row.clone());
+        self.keep(ctx, change)?;
+        Ok(self.mail)
+    }
+
+    /// Write the mail, whose token is written elsewhere.
+    pub(super) fn keep(&mut self, ctx: &Context, change: &mut Change) -> Result<(), Error> {
+        change.outbox.extend(self.mail.keep(&ctx.project)?);
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@ use super::whoami::SignedIn;
 use super::{ATTEMPTS, audit, whoami};
 use crate::error::{AccountError, PhoneError};
 use crate::mail::{Mail, Slot};
-use crate::queries::{self, Applied, Change, OneTimeToken, Save};
+use crate::queries::{self, Applied, Change, Save};
 use crate::request::Context;
 use crate::sms::Channel;
 use crate::user::{Account, User};
@@ -20,23 +20,20 @@ pub(crate) async fn run(auth: &Auth, ctx: &Context) -> Result<Option<String>, Er
         drop(db);
         let Account { user: mut row, version, .. } = account;
         check(&row)?;
-        let mut letter = None;
-        let (token, message_id) = if row.address().is_empty() {
+        let mut change = Change::new(ctx.now);
+        let (mut letter, mut message_id) = (None, None);
+        if row.address().is_empty() {
             let code = match sent.take() {
                 Some(code) => code,
                 None => by_sms(auth, ctx, &row).await?,
             };
-            let token = code.row(ctx, row.id);
-            (token, sent.insert(code).message_id.clone())
+            change.mail.push(code.row(ctx, row.id));
+            message_id.clone_from(&sent.insert(code).message_id);
         } else {
-            let (token, mail) = by_mail(auth, ctx, &row)?;
-            letter = Some(mail);
-            (token, None)
-        };
+            letter = Some(by_mail(auth, ctx, &row, &mut change)?);
+        }
         row.reauthentication_sent_at = Some(ctx.now);
-        let mut change = Change::new(ctx.now);
         change.audit(audit(ctx, "user_reauthenticate_requested", &row));
-        change.mail.push(token);
         change.save = Some(Save { version, row });
         let db = auth.database(&ctx.project).await?;
         if queries::apply(&db, &change).await? == Applied::Done {
@@ -64,8 +61,8 @@ async fn by_sms(auth: &Auth, ctx: &Context, user: &User) -> Result<Code, Error> 
     Code::send(auth, ctx, REAUTHENTICATION, to).await
 }
 
-fn by_mail(auth: &Auth, ctx: &Context, user: &User) -> Result<(OneTimeToken, (Slot, Mail)), Error> {
+fn by_mail(auth: &Auth, ctx: &Context, user: &User, change: &mut Change) -> Result<(Slot, Mail), Error> {
     let slot = auth.outbox().reserve(&ctx.project, user.reauthentication_sent_at, ctx.now)?;
     let letter = Letter::new(ctx, letter::REAUTHENTICATION, user, user.address(), false)?;
-    Ok((letter.row, (slot, letter.mail)))
+    Ok((slot, letter.write(ctx, change)?))
 }

@@ -115,12 +115,12 @@ async fn confirmation(
     row.confirmation_sent_at = Some(ctx.now);
     let mut change = Change::new(ctx.now);
     change.audit(audit(ctx, "user_confirmation_requested", &row));
-    change.mail.push(letter.row);
+    let mail = letter.write(ctx, &mut change)?;
     change.flows.extend(super::token::pkce::begin(challenge, row.id, "email/signup"));
     change.save = Some(Save { version, row });
     let done = queries::apply(db, &change).await? == Applied::Done;
     if done {
-        slot.send(&ctx.project, letter.mail);
+        slot.send(&ctx.project, mail);
     }
     Ok(done)
 }

@@ -13,12 +13,12 @@ use super::letter::{Letter, SIGNUP};
 use super::phone::signup::NewPhoneUser;
 use super::{ATTEMPTS, audit, sign_in};
 use crate::error::PhoneError;
+use crate::password::{self, breach};
 use crate::queries::{self, Applied, Change, Save};
 use crate::request::{Context, email, phone, pkce, text};
 use crate::session::Tokens;
 use crate::sms::Channel;
 use crate::user::{Account, Identity, Object, User, UserView, check_metadata, object};
-use crate::password::{self, breach};
 use crate::{Auth, Error, hooks};
 
 /// The body of a sign-up.
@@ -186,14 +186,14 @@ async fn unconfirmed(
     let mut change = Change::new(ctx.now);
     change.identities.push(Identity::email(&user, false, &new.data));
     change.audit(audit(ctx, "user_confirmation_requested", &user));
-    change.mail.push(letter.row);
+    let mail = letter.write(ctx, &mut change)?;
     change.flows.extend(super::token::pkce::begin(new.challenge.as_ref(), user.id, "email/signup"));
     let user_id = user.id;
     change.create.push(user);
     hooks::before_created(ctx, &change.create).await?;
     let (applied, account) = queries::apply_and_read(db, &change, user_id).await?;
     let (Applied::Done, Some(account)) = (applied, account) else { return Ok(None) };
-    slot.send(&ctx.project, letter.mail);
+    slot.send(&ctx.project, mail);
     view(&account).map(Some)
 }
 
@@ -211,13 +211,13 @@ async fn remind(
     let mut change = Change::new(ctx.now);
     row.confirmation_sent_at = Some(ctx.now);
     change.audit(audit(ctx, "user_confirmation_requested", &row));
-    change.mail.push(letter.row);
+    let mail = letter.write(ctx, &mut change)?;
     change.flows.extend(super::token::pkce::begin(new.challenge.as_ref(), row.id, "email/signup"));
     let user_id = row.id;
     change.save = Some(Save { version, row });
     let (applied, account) = queries::apply_and_read(db, &change, user_id).await?;
     let (Applied::Done, Some(mut account)) = (applied, account) else { return Ok(None) };
-    slot.send(&ctx.project, letter.mail);
+    slot.send(&ctx.project, mail);
     if account.user.invited_at.is_some() {
         // What an administrator wrote about somebody invited is not for whoever types the address.
         account.user.raw_user_meta_data = Some(Object::new());

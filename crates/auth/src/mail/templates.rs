@@ -1,7 +1,10 @@
 //! Which mails there are; what they say is in `common::mail`, which the control plane previews too.
 
+use serde::{Deserialize, Serialize};
+
 /// Why a mail is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Template {
     /// Confirm the address of a new user.
     Confirmation,

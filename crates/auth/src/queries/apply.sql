@@ -104,6 +104,12 @@ mailed as (
     created_at = excluded.created_at, updated_at = excluded.updated_at, attempts = 0
   returning id
 ),
+posted as (
+  insert into auth.mail_outbox (id, mail, created_at, due_at)
+  select r.id, r.mail, now, now + interval '10 minutes'
+  from gate, jsonb_populate_recordset(null::auth.mail_outbox, it -> 'outbox') r
+  returning id
+),
 flowing as (
   insert into auth.flow_state (
     id, user_id, auth_code, code_challenge_method, code_challenge, provider_type, authentication_method,

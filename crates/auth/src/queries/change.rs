@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::{decode, read};
 use crate::Error;
+use crate::mail::KeptMail;
 use crate::session::{Opening, RefreshToken, Session};
 use crate::user::{Account, Identity, Object, User};
 
@@ -33,10 +34,10 @@ pub(crate) struct Change {
     /// Guard: give this flow its user and code unless it has a user already.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) claim: Option<Claim>,
-    /// Guard: note a sign-in unless the user is gone or the password changed. Not together with `save`.
     /// Guard: delete this request for consent, whose code was exchanged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) redeem: Option<Uuid>,
+    /// Guard: note a sign-in unless the user is gone or the password changed. Not together with `save`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) touch: Option<Touch>,
     pub(crate) create: Vec<User>,
@@ -44,9 +45,9 @@ pub(crate) struct Change {
     /// Identities to delete: nobody proved them, or the user unlinks them.
     pub(crate) disown: Vec<Uuid>,
     pub(crate) mail: Vec<OneTimeToken>,
-    pub(crate) flows: Vec<FlowState>,
     /// Mails that wait to be sent.
     pub(crate) outbox: Vec<KeptMail>,
+    pub(crate) flows: Vec<FlowState>,
     /// Void all mailed tokens of this user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) clear: Option<Uuid>,
@@ -167,12 +168,13 @@ impl Change {
             retire: None,
             finish_flow: None,
             claim: None,
-            touch: None,
             redeem: None,
+            touch: None,
             create: Vec::new(),
             identities: Vec::new(),
             disown: Vec::new(),
             mail: Vec::new(),
+            outbox: Vec::new(),
             flows: Vec::new(),
             clear: None,
             end: None,

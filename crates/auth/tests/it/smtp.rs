@@ -138,3 +138,62 @@ fn a_server_that_never_answers_delays_nobody() {
         assert_eq!(answer.status, 200);
     });
 }
+
+/// Rows of the outbox, once there are `count` of them.
+async fn outbox(api: &Api, count: usize) -> Vec<String> {
+    let admin = api.test.admin().await;
+    for _ in 0..200 {
+        let rows = admin.query("select mail from auth.mail_outbox", &[]).await.unwrap();
+        if rows.len() == count {
+            return rows.iter().map(|it| it.get(0)).collect();
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the outbox does not come to {count} mails");
+}
+
+#[test]
+fn a_mail_survives_the_process_that_was_to_send_it() {
+    testkit::run(async {
+        let silent = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let api = Api::new("smtpkilled", settings(silent.local_addr().unwrap().port())).await;
+        let body = json!({"email": "ada@example.com", "password": PASSWORD});
+        assert_eq!(api.post("/signup", body).await.status, 200);
+        let kept = outbox(&api, 1).await;
+        assert!(kept[0].starts_with("sealed1:") && !kept[0].contains("ada"), "{kept:?}");
+        // Nobody heard from it for ten minutes; any request to another process finds it.
+        api.wait(601);
+        let (port, mut mails) = server(0).await;
+        let other = api.restarted(settings(port));
+        assert_eq!(other.get("/user", None).await.status, 401);
+        let mail = next(&mut mails).await;
+        assert!(mail.commands.join("\n").contains("RCPT TO:<ada@example.com>"), "{:?}", mail.commands);
+        assert_eq!(outbox(&api, 0).await, Vec::<String>::new());
+        let text = mail.data.replace("=\r\n", "").replace("=3D", "=");
+        let (_, link) = text.split_once("http://api.test/auth/v1").unwrap();
+        let link = link.split_whitespace().next().unwrap().to_owned();
+        assert!(other.get(&link, None).await.location().contains("#access_token="));
+    });
+}
+
+#[test]
+fn mails_that_have_left_or_are_too_old_do_not_stay() {
+    testkit::run(async {
+        let (port, mut mails) = server(0).await;
+        let api = Api::new("smtpleft", settings(port)).await;
+        let body = json!({"email": "ada@example.com", "password": PASSWORD});
+        assert_eq!(api.post("/signup", body).await.status, 200);
+        next(&mut mails).await;
+        outbox(&api, 0).await;
+        let silent = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let stuck = api.restarted(settings(silent.local_addr().unwrap().port()));
+        let body = json!({"email": "bob@example.com", "password": PASSWORD});
+        assert_eq!(stuck.post("/signup", body).await.status, 200);
+        outbox(&api, 1).await;
+        api.wait(3601);
+        let later = api.restarted(settings(port));
+        later.get("/user", None).await;
+        outbox(&api, 0).await;
+        assert!(mails.try_recv().is_err(), "what says nothing any more is not sent");
+    });
+}

@@ -75,6 +75,16 @@ impl Api {
         Self { project, test, inbox, router, ahead_secs }
     }
 
+    /// Another process, asked for the same project.
+    pub(crate) fn restarted(&self, settings: AuthSettings) -> Self {
+        let ahead = Arc::clone(&self.ahead_secs);
+        let clock =
+            Clock::new(move || Timestamp::now() + SignedDuration::from_secs(ahead.load(Ordering::Relaxed)));
+        let config = Config { argon2_memory_kib: 64, argon2_passes: 1, clock, ..Config::default() };
+        let router = auth::router(Auth::new(config, self.test.databases.clone(), self.inbox.clone()));
+        Self { router, ..self.with(settings) }
+    }
+
     /// The same service, asked for the same project with other settings.
     pub(crate) fn with(&self, settings: AuthSettings) -> Self {
         let test = TestProject {

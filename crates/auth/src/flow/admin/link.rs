@@ -39,6 +39,8 @@ struct Wanted {
     hash: Option<String>,
     data: Object,
     redirect_to: String,
+    /// An invitation leaves by mail; a link is told.
+    mailed: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -102,6 +104,7 @@ pub(crate) async fn invite(auth: &Auth, ctx: &Context, fields: InviteFields) -> 
         hash: None,
         data: fields.data.unwrap_or_default(),
         redirect_to: ctx.redirect_to.clone(),
+        mailed: true,
     };
     let slot = auth.outbox().reserve(&ctx.project, None, ctx.now)?;
     let (account, letter, _) = make(auth, ctx, &wanted).await?;
@@ -136,7 +139,7 @@ fn check(ctx: &Context, fields: Fields) -> Result<Wanted, Error> {
     let redirect_to = ctx.redirect_or(fields.redirect_to.as_deref());
     let data = fields.data.unwrap_or_default();
     check_metadata(Some(&data))?;
-    Ok(Wanted { kind, email, new_email, password, hash: None, data, redirect_to })
+    Ok(Wanted { kind, email, new_email, password, hash: None, data, redirect_to, mailed: false })
 }
 
 async fn make(auth: &Auth, ctx: &Context, wanted: &Wanted) -> Result<(Account, Letter, Kind), Error> {
@@ -148,10 +151,13 @@ async fn make(auth: &Auth, ctx: &Context, wanted: &Wanted) -> Result<(Account, L
             return Err(Error::EmailExists);
         }
         let found = queries::by_email(&db, &wanted.email).await?;
-        let (change, letter, (user_id, kind)) = match found {
+        let (mut change, mut letter, (user_id, kind)) = match found {
             Some(account) => for_known(ctx, account, wanted)?,
             None => for_new(ctx, wanted)?,
         };
+        if wanted.mailed {
+            letter.keep(ctx, &mut change)?;
+        }
         hooks::before_created(ctx, &change.create).await?;
         match queries::apply_and_read(&db, &change, user_id).await? {
             (Applied::Done, Some(account)) => return Ok((account, letter, kind)),

@@ -64,10 +64,8 @@ pub(crate) async fn run(auth: &Auth, ctx: &Context, id: &str, fields: Fields) ->
             return Err(FactorError::TooManyAttempts.into());
         }
         let proved = judge(ctx, owned.kind, &reply, &attempt);
-        if matches!(
-            &proved,
-            Ok(_) | Err(Error::Factor(FactorError::WrongTotp | FactorError::WrongPhoneCode))
-        ) {
+        if matches!(&proved, Ok(_) | Err(Error::Factor(FactorError::WrongTotp | FactorError::WrongPhoneCode)))
+        {
             let factor = (owned.factor.id, owned.kind.name());
             hooks::factor_attempt(ctx, factor, owned.account.user.id, proved.is_ok()).await?;
         }

@@ -24,13 +24,11 @@ pub(super) fn write(
     let pkce = challenge.is_some();
     let new_address = row.email_change.clone().unwrap_or_default();
     let letter = Letter::new(ctx, EMAIL_CHANGE_NEW, row, &new_address, pkce)?;
-    change.mail.push(letter.row);
-    letters.push((slot, letter.mail));
+    letters.push((slot, letter.write(ctx, change)?));
     if ctx.project.auth.mailer_secure_email_change && !row.address().is_empty() {
         let slot = auth.outbox().reserve_anyway(&ctx.project, ctx.now)?;
         let letter = Letter::new(ctx, EMAIL_CHANGE_CURRENT, row, row.address(), pkce)?;
-        change.mail.push(letter.row);
-        letters.push((slot, letter.mail));
+        letters.push((slot, letter.write(ctx, change)?));
     }
     change.flows.extend(token::pkce::begin(challenge, row.id, "email_change"));
     Ok(letters)
