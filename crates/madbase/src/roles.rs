@@ -76,6 +76,7 @@ pub(crate) async fn all(installation: Installation, render: Render) -> Result<Pa
     let redis = Redis::open(RedisSettings { url: installation.redis_url, ..RedisSettings::default() })
         .context("read REDIS_URL")?;
     let auth = auth::Auth::new(auth::Config { redis, ..auth::Config::default() }, databases.clone(), inbox);
+    auth.resume(&default_project);
     let data_api = data_api::DataApi::new(data_api::Config::default(), databases.clone());
     let services =
         gateway::Services { auth: auth::router(auth.clone()), data_api: data_api::router(data_api.clone()) };
