@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::server::Home;
+use crate::server::{Home, until};
 
 #[test]
 fn commands_say_that_nothing_runs() {
@@ -103,4 +103,61 @@ fn tests_are_run_in_a_checkout_only() {
     let (code, message) = Home::new().refusal(&["test"]);
     assert_eq!(code, 1);
     assert!(message.contains("source checkout"), "{message}");
+}
+
+#[tokio::test]
+async fn a_project_is_configured_and_its_keys_rotate_while_it_runs() {
+    let server = Home::new().start();
+    let home = server.home();
+    let client = reqwest::Client::new();
+    let sign_up = async |name: &str| {
+        let body = json!({"email": format!("{name}@example.com"), "password": "correct horse"});
+        let request = client.post(server.url("/auth/v1/signup")).header("apikey", server.fact("anon_key"));
+        let answer = request.json(&body).send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+    };
+    let (status, ada) = sign_up("ada").await;
+    assert_eq!(status, 200, "{ada}");
+
+    // A change counts without a restart, and a secret is read from a file and shown to nobody.
+    std::fs::write(
+        home.file("smtp.json"),
+        r#"{"host": "mail", "port": 25, "from": "a@b.c", "password": "hush"}"#,
+    )
+    .unwrap();
+    let set = ["project", "settings", "set", "default", "disable_signup=true", "smtp=@smtp.json"];
+    let settings = home.json(&set);
+    assert_eq!(settings["auth"]["disable_signup"], true);
+    assert!(!settings.to_string().contains("hush"));
+    assert_eq!(home.json(&["project", "settings", "get", "default", "smtp.host"]), "mail");
+    until("the change counts", async || sign_up("bob").await.0 == 422).await;
+    let (code, message) = home.refusal(&["project", "settings", "set", "default", "disable_singup=true"]);
+    assert!(code == 1 && message.contains("disable_singup"), "{message}");
+    let mail = home.json(&["project", "mail", "default", "invite", "--subject", "Join {{ .SiteURL }}"]);
+    assert_eq!(mail["subject"], "Join http://localhost:3000");
+
+    // A standby key is published before it signs; a revoked one opens nothing.
+    let published = async || {
+        let answer = client.get(server.url("/auth/v1/.well-known/jwks.json")).send().await.unwrap();
+        answer.json::<Value>().await.unwrap()["keys"].as_array().unwrap().len()
+    };
+    let statuses = |keys: &Value| -> Vec<String> {
+        let keys = keys["keys"].as_array().unwrap();
+        keys.iter().map(|it| it["status"].as_str().unwrap().to_owned()).collect()
+    };
+    let keys = home.json(&["project", "keys", "rotate", "default"]);
+    assert_eq!(statuses(&keys), ["current", "standby"]);
+    until("both are published", async || published().await == 2).await;
+    assert_eq!(statuses(&home.json(&["project", "keys", "rotate", "default"])), ["previous", "current"]);
+    let user = async || {
+        let token = ada["access_token"].as_str().unwrap();
+        let request = client.get(server.url("/auth/v1/user")).header("apikey", server.fact("anon_key"));
+        request.bearer_auth(token).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(user().await, 200, "whoever is signed in stays so");
+    let old = keys["keys"][0]["kid"].as_str().unwrap();
+    let revoked = home.json(&["project", "keys", "revoke", "default", old]);
+    assert_eq!(statuses(&revoked), ["revoked", "current"]);
+    until("the old key opens nothing", async || user().await == 403).await;
+    server.stop().await;
 }

@@ -196,7 +196,7 @@ impl Error {
             Self::TooManyProjects(_) => "Delete a project, or raise the limit of projects.",
             Self::Busy => "Try again in a few seconds.",
             Self::Contended(_) => "Read the project again and repeat the change.",
-            Self::UnknownSigningKey => "List the keys with `madbase project signing-keys list <ref>`.",
+            Self::UnknownSigningKey => "List the keys with `madbase project keys list <ref>`.",
             Self::SigningKeys(_) => {
                 "A key goes from standby to current by `rotate`, to previous by the next `rotate`, and then ends by `revoke`."
             }

@@ -134,13 +134,94 @@ pub(crate) enum ProjectVerb {
         /// Its short name.
         reference: String,
     },
-    /// Show a project's API keys.
+    /// Show a project's API keys, or change the keys that sign tokens.
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
     Keys {
         /// Its short name.
-        reference: String,
+        #[arg(required = true)]
+        reference: Option<String>,
         /// Print them as SUPABASE_… variables: for `. ./.env` and `node --env-file`.
         #[arg(long, conflicts_with = "json")]
         env: bool,
+        #[command(subcommand)]
+        verb: Option<KeysVerb>,
+    },
+    /// Show or change a project's settings; a change counts at once, everywhere, and is in the audit log.
+    Settings {
+        #[command(subcommand)]
+        verb: SettingsVerb,
+    },
+    /// Show how a mail looks: confirmation, invite, magic_link, recovery, email_change or reauthentication.
+    Mail {
+        /// The project's short name.
+        reference: String,
+        /// Which mail.
+        name: String,
+        /// Try this subject instead of the stored one.
+        #[arg(long)]
+        subject: Option<String>,
+        /// Try the body in this file instead of the stored one.
+        #[arg(long, value_name = "FILE")]
+        content: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysVerb {
+    /// List the keys that sign tokens.
+    List {
+        /// The project's short name.
+        reference: String,
+    },
+    /// Make a standby key: published at once, it signs after the next `rotate`.
+    Prepare {
+        /// The project's short name.
+        reference: String,
+        /// ES256, RS256 or HS256.
+        #[arg(long, default_value = "ES256")]
+        algorithm: String,
+    },
+    /// Let the standby key sign from now on; without one, make it and say when to come back.
+    Rotate {
+        /// The project's short name.
+        reference: String,
+        /// Do not wait until everybody who keeps the key set knows the new key.
+        #[arg(long)]
+        now: bool,
+    },
+    /// Refuse what a previous key signed.
+    Revoke {
+        /// The project's short name.
+        reference: String,
+        /// The key's name.
+        kid: String,
+    },
+    /// Make new `sb_publishable_…` and `sb_secret_…` keys; the old ones stop at once.
+    Replace {
+        /// The project's short name.
+        reference: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SettingsVerb {
+    /// Show all settings, or one; secrets are left out.
+    Get {
+        /// The project's short name.
+        reference: String,
+        /// `site_url`, `smtp.host`, `rest.db-max-rows`, …
+        name: Option<String>,
+    },
+    /// Change settings.
+    Set {
+        /// The project's short name.
+        reference: String,
+        /// `name=value`; the value is JSON or text, `@file` reads it from a file: secrets do not belong on a command line.
+        #[arg(required_unless_present = "file", value_name = "NAME=VALUE")]
+        fields: Vec<String>,
+        /// Take a whole change as JSON from this file: `{"auth": {…}, "rest": {…}}`; `-` is standard input.
+        #[arg(long, conflicts_with = "fields")]
+        file: Option<PathBuf>,
     },
 }
 

@@ -1,5 +1,9 @@
 //! `madbase project`: the control plane's projects, for people and scripts.
 
+mod keys;
+mod mail;
+mod settings;
+
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
@@ -25,7 +29,14 @@ pub(crate) async fn run(args: Project, output: Output, environment: Environment)
             let project = client.call(Method::GET, &path(&reference, "")?, None).await?;
             output.show(&project, fields);
         }
-        ProjectVerb::Keys { reference, env } => {
+        ProjectVerb::Keys { verb: Some(verb), .. } => keys::run(&client, output, verb).await?,
+        ProjectVerb::Settings { verb } => settings::run(&client, output, verb).await?,
+        ProjectVerb::Mail { reference, name, subject, content } => {
+            let draft = mail::Draft { subject, content };
+            mail::preview(&client, output, (&reference, &name), draft).await?;
+        }
+        ProjectVerb::Keys { reference, env, verb: None } => {
+            let reference = reference.unwrap_or_default();
             let keys = client.call(Method::GET, &path(&reference, "/keys")?, None).await?;
             // `localhost` resolves everywhere, `default.localhost` does not.
             let local = client.local_api().filter(|_| reference == ProjectRef::DEFAULT);
