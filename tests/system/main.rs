@@ -13,6 +13,7 @@ mod crash;
 mod large;
 mod outage;
 mod refusals;
+mod replicas;
 mod rest;
 mod server;
 mod sessions;

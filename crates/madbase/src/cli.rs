@@ -80,6 +80,8 @@ pub(crate) struct Start {
     /// Networks whose X-Forwarded-* headers are believed, separated by commas.
     #[arg(long, env = "MADBASE_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',')]
     pub(crate) trusted_proxies: Vec<Network>,
+    #[command(flatten)]
+    pub(crate) replicas: ReadReplicas,
     /// The background half of `--detach`: steps and banner go to a pipe.
     #[arg(long, hide = true)]
     pub(crate) background: bool,
@@ -92,6 +94,22 @@ pub(crate) struct Rest {
     /// Serve at /rest/v1 behind MadBase's gateway, as Supabase's clients ask, instead of at /.
     #[arg(long)]
     pub(crate) rest_v1: bool,
+    #[command(flatten)]
+    pub(crate) replicas: ReadReplicas,
+}
+
+/// Servers that reads may go to.
+#[derive(Debug, Args)]
+pub(crate) struct ReadReplicas {
+    /// Standbys of the database that reads may go to, separated by commas; READ_REPLICA_URL says it with passwords.
+    #[arg(long, value_name = "URL", value_delimiter = ',', value_parser = replica_url)]
+    pub(crate) read_replica_url: Vec<String>,
+    /// Seconds that a replica may lag; one that lags more is not read from.
+    #[arg(
+        long, env = "MADBASE_REPLICA_MAX_LAG", default_value_t = 10, value_name = "SECONDS",
+        value_parser = clap::value_parser!(u32).range(1..=86_400)
+    )]
+    pub(crate) replica_max_lag: u32,
 }
 
 /// Where the control plane is, and who asks.
@@ -150,6 +168,15 @@ pub(crate) enum ProjectVerb {
     Settings {
         #[command(subcommand)]
         verb: SettingsVerb,
+    },
+    /// Take over users, identities, sessions and factors from a dump of Supabase's schema `auth`.
+    ///
+    /// A plain dump: pg_dump --schema=auth, whole or --data-only, with COPY or INSERT. What exists already stays.
+    Import {
+        /// The project's short name.
+        reference: String,
+        /// The dump; `-` is standard input.
+        file: PathBuf,
     },
     /// Show how a mail looks: confirmation, invite, magic_link, recovery, email_change or reauthentication.
     Mail {
@@ -241,6 +268,19 @@ fn web_address(text: &str) -> Result<String, &'static str> {
     if web && bare && url.password().is_none() { Ok(text.to_owned()) } else { Err(refusal) }
 }
 
+/// A replica's URL that may stand in an argument, where every list of processes shows it.
+fn replica_url(text: &str) -> Result<String, &'static str> {
+    let config: store::postgres::Config = text
+        .parse()
+        .map_err(|_| "a replica is postgres://host:port, and user and database are the primary's")?;
+    if config.get_password().is_some() {
+        return Err(
+            "a password belongs into the variable READ_REPLICA_URL; without one the primary's is used",
+        );
+    }
+    Ok(text.to_owned())
+}
+
 /// What can stand behind a project's reference in a host name.
 fn domain(text: &str) -> Result<String, &'static str> {
     let is_label = |it: &str| {
@@ -275,6 +315,16 @@ mod tests {
             "https://x#y",
         ] {
             assert!(web_address(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_replica_s_password_stays_out_of_the_arguments() {
+        for good in ["postgres://near:5433", "postgres://ada@near/app", "host=/run/near port=5433"] {
+            assert!(replica_url(good).is_ok(), "{good}");
+        }
+        for bad in ["postgres://ada:secret@near", "host=near password=secret", "near"] {
+            assert!(replica_url(bad).is_err(), "{bad}");
         }
     }
 

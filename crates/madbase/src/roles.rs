@@ -11,7 +11,7 @@ use control_plane::{ControlPlane, ServiceMigrations};
 use data_api::DataApi;
 use gateway::Gateway;
 use secrecy::SecretString;
-use store::{Databases, Notification, PoolSettings, Redis, RedisSettings, Spool};
+use store::{Databases, Notification, PoolSettings, Redis, RedisSettings, ReplicaSettings, Spool};
 
 use crate::telemetry::Render;
 
@@ -25,6 +25,8 @@ pub(crate) struct Installation {
     pub(crate) admin_token: SecretString,
     /// PostgreSQL, as its administrator.
     pub(crate) server: store::Server,
+    /// Where reads may go instead.
+    pub(crate) replicas: ReplicaSettings,
     /// What processes share beside PostgreSQL; `None` shares nothing.
     pub(crate) redis_url: Option<SecretString>,
     /// Directory for large answers on their way to slow clients.
@@ -59,7 +61,8 @@ pub(crate) struct Parts {
 /// Every role in one process. Creates and migrates databases.
 pub(crate) async fn all(installation: Installation, render: Render) -> Result<Parts> {
     let spool = Spool::new(installation.spool, Spool::MAX_BYTES);
-    let databases = Databases::new(installation.server, PoolSettings { spool, ..PoolSettings::default() });
+    let pools = PoolSettings { spool, ..PoolSettings::default() };
+    let databases = Databases::with_replicas(installation.server, installation.replicas, pools);
     let inbox = Inbox::new(MAX_MAILS);
     let config = control_plane::Config {
         default_database: installation.default_database,

@@ -3,17 +3,22 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use secrecy::SecretString;
+use anyhow::{Context as _, Result};
+use secrecy::{ExposeSecret as _, SecretString};
 use state::postgres::Search;
+use store::{ReplicaSettings, Server};
 
-use crate::cli::DataDir;
+use crate::cli::{DataDir, ReadReplicas};
 
 /// The variables that no flag stands for.
 #[derive(Debug)]
 pub(crate) struct Environment {
     /// Use this PostgreSQL instead of running one (`DATABASE_URL`).
     pub(crate) database_url: Option<SecretString>,
+    /// Standbys that reads may go to, separated by commas (`READ_REPLICA_URL`).
+    pub(crate) read_replica_url: Option<SecretString>,
     /// Share caches, limits and messages through this Redis (`REDIS_URL`).
     pub(crate) redis_url: Option<SecretString>,
     /// The admin token, when the data directory is on another machine (`MADBASE_ADMIN_TOKEN`).
@@ -29,11 +34,24 @@ impl Environment {
     pub(crate) fn read() -> Self {
         Self {
             database_url: text("DATABASE_URL").map(SecretString::from),
+            read_replica_url: text("READ_REPLICA_URL").map(SecretString::from),
             redis_url: text("REDIS_URL").map(SecretString::from),
             admin_token: text("MADBASE_ADMIN_TOKEN").map(SecretString::from),
             log: text("MADBASE_LOG").or_else(|| text("RUST_LOG")),
             postgres_bin: text("MADBASE_POSTGRES_BIN").map(PathBuf::from),
         }
+    }
+
+    /// The replicas of `server` that reads may go to.
+    pub(crate) fn replicas(&self, args: &ReadReplicas, server: &Server) -> Result<ReplicaSettings> {
+        let given = args.read_replica_url.iter().map(String::as_str);
+        let variable = self.read_replica_url.as_ref().filter(|_| args.read_replica_url.is_empty());
+        let listed = variable.map_or("", |it| it.expose_secret()).split(',');
+        let urls = given.chain(listed).map(str::trim).filter(|it| !it.is_empty());
+        let servers = urls.map(|it| server.replica(it)).collect::<Result<_, _>>().context(
+            "READ_REPLICA_URL cannot be read; an example: postgres://replica-1:5432,postgres://replica-2:5432",
+        )?;
+        Ok(ReplicaSettings { servers, max_lag: Duration::from_secs(args.replica_max_lag.into()) })
     }
 
     /// Where to look for PostgreSQL's programs.

@@ -55,7 +55,10 @@ pub(crate) async fn run(args: Rest, environment: Environment) -> Result<ExitCode
         Some(place) => Some(listen::open(place, "PGRST_ADMIN_SERVER_PORT", false).await?),
         None => None,
     };
-    let (sole, router, databases) = build(settings, &options, Arc::clone(&metrics), args.rest_v1)?;
+    let server = settings.server(&options)?;
+    let replicas = environment.replicas(&args.replicas, &server)?;
+    let databases = Databases::with_replicas(server, replicas, pools(&options));
+    let (sole, router) = build(settings, &options, &databases, Arc::clone(&metrics), args.rest_v1)?;
     sole.begin().await?;
     let shutdown = CancellationToken::new();
     let keeper = tokio::spawn(Arc::clone(&sole).keep(options.db_channel.clone()));
@@ -81,22 +84,24 @@ pub(crate) async fn run(args: Rest, environment: Environment) -> Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-/// The services of one project, wired together.
-fn build(
-    settings: Settings,
-    options: &Options,
-    metrics: telemetry::Render,
-    rest_v1: bool,
-) -> Result<(Arc<Sole>, Router, Databases)> {
-    let server = settings.server(options)?;
-    let pools = PoolSettings {
+fn pools(options: &Options) -> PoolSettings {
+    PoolSettings {
         data_connections: options.db_pool,
         acquire_timeout: options.db_pool_acquisition_timeout,
         idle_timeout: NEVER,
         spool: Spool::new(std::env::temp_dir(), Spool::MAX_BYTES),
         ..PoolSettings::default()
-    };
-    let databases = Databases::new(server, pools);
+    }
+}
+
+/// The services of one project, wired together.
+fn build(
+    settings: Settings,
+    options: &Options,
+    databases: &Databases,
+    metrics: telemetry::Render,
+    rest_v1: bool,
+) -> Result<(Arc<Sole>, Router)> {
     let config = data_api::Config {
         max_body_bytes: MAX_BODY_BYTES,
         base_path: if rest_v1 { REST_V1.into() } else { String::new() },
@@ -115,7 +120,7 @@ fn build(
     };
     let directory: Arc<dyn common::Directory> = Arc::clone(&sole) as _;
     let gateway = Gateway::new(config, directory, services, gateway::Metrics(metrics));
-    Ok((sole, gateway::router(gateway), databases))
+    Ok((sole, gateway::router(gateway)))
 }
 
 fn serve(opened: Opened, router: Router, shutdown: &CancellationToken) -> JoinHandle<Drained> {

@@ -94,10 +94,12 @@ async fn bring_up(
     let postgres = Postgres::open(args, environment, &ground, steps).await?;
     steps.next("Prepare the databases");
     let addresses = addresses(&ground, &postgres)?;
+    let server = postgres.server()?;
     let installation = Installation {
         master_key: ground.secrets.master_key,
         admin_token: ground.secrets.admin_token.clone(),
-        server: postgres.server()?,
+        replicas: environment.replicas(&args.replicas, &server)?,
+        server,
         redis_url: environment.redis_url.clone(),
         spool: ground.layout.spool(),
         default_database: postgres.default_database()?,
