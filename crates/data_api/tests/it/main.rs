@@ -10,6 +10,7 @@ mod errors;
 mod large;
 mod openapi;
 mod reads;
+mod replicas;
 mod rights;
 mod settings;
 mod support;

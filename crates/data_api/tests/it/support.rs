@@ -11,8 +11,8 @@ use data_api::{Config, DataApi};
 use http::Request;
 use http_body_util::BodyExt as _;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use store::{Databases, PoolSettings};
-use testkit::TestProject;
+use store::{Databases, PoolSettings, ReplicaSettings};
+use testkit::{TestProject, TestStandby};
 use tokio::sync::OnceCell;
 use tower::ServiceExt as _;
 
@@ -57,8 +57,24 @@ impl Api {
         Self::of(test, RestSettings::default(), Config::default()).await
     }
 
+    /// A project with `schema` in it, whose reads `standby` may answer.
+    pub(crate) async fn replicated(name: &str, standby: &TestStandby, schema: &str) -> Self {
+        let mut test = testkit::replicated_project(name).await;
+        test.owner().await.batch_execute(schema).await.unwrap();
+        standby.catch_up().await;
+        let server = test.databases.server().clone();
+        let servers = vec![server.replica(standby.url()).unwrap()];
+        let replicas = ReplicaSettings { servers, max_lag: ReplicaSettings::MAX_LAG };
+        test.databases = Databases::with_replicas(server, replicas, PoolSettings::default());
+        Self::around(test, RestSettings::default(), Config::default())
+    }
+
     async fn of(test: TestProject, settings: RestSettings, config: Config) -> Self {
         test.owner().await.batch_execute(SEED).await.unwrap();
+        Self::around(test, settings, config)
+    }
+
+    fn around(test: TestProject, settings: RestSettings, config: Config) -> Self {
         let project = Arc::new(Project { rest: settings, ..(*test.project).clone() });
         let router = data_api::router(DataApi::new(config, test.databases.clone()));
         Self { test, project, router }
