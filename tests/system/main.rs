@@ -10,6 +10,7 @@
 
 mod commands;
 mod crash;
+mod import;
 mod large;
 mod outage;
 mod refusals;

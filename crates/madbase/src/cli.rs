@@ -178,6 +178,15 @@ pub(crate) enum ProjectVerb {
         /// The dump; `-` is standard input.
         file: PathBuf,
     },
+    /// Take over users, identities, sessions and factors from a dump of Supabase's schema `auth`.
+    ///
+    /// A plain dump: pg_dump --schema=auth, whole or --data-only, with COPY or INSERT. What exists already stays.
+    Import {
+        /// The project's short name.
+        reference: String,
+        /// The dump; `-` is standard input.
+        file: PathBuf,
+    },
     /// Show how a mail looks: confirmation, invite, magic_link, recovery, email_change or reauthentication.
     Mail {
         /// The project's short name.

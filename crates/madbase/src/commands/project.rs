@@ -1,5 +1,6 @@
 //! `madbase project`: the control plane's projects, for people and scripts.
 
+mod import;
 mod keys;
 mod mail;
 mod settings;
@@ -30,6 +31,7 @@ pub(crate) async fn run(args: Project, output: Output, environment: Environment)
             output.show(&project, fields);
         }
         ProjectVerb::Keys { verb: Some(verb), .. } => keys::run(&client, output, verb).await?,
+        ProjectVerb::Import { reference, file } => import::run(&client, output, &reference, &file).await?,
         ProjectVerb::Settings { verb } => settings::run(&client, output, verb).await?,
         ProjectVerb::Mail { reference, name, subject, content } => {
             let draft = mail::Draft { subject, content };
