@@ -175,6 +175,10 @@ fn tuple_of(mut text: &str) -> Result<(Vec<Option<String>>, &str)> {
             let Some(end) = text.find([',', ')']) else { bail!("an INSERT of the dump is cut off") };
             let (word, after) = text.split_at(end);
             let word = word.trim();
+            let plain = |it: char| it.is_ascii_alphanumeric() || matches!(it, '.' | '+' | '-');
+            if word.is_empty() || !word.chars().all(plain) {
+                bail!("an INSERT of the dump holds more than values: {word:.40}");
+            }
             row.push((!word.eq_ignore_ascii_case("null")).then(|| word.to_owned()));
             text = after;
         }
