@@ -156,16 +156,18 @@ fn documented_errors_have_their_tests() {
         files(&root().join(folder), extension, &mut found);
         sources.extend(found.iter().map(|it| fs::read_to_string(it).unwrap()));
     }
-    let page = fs::read_to_string(root().join("docs/reference/errors.md")).unwrap();
-    let mut rows = 0;
-    for line in page.lines().filter(|it| it.starts_with("| ") && it.ends_with("` |")) {
-        let name = line.trim_end_matches("` |").rsplit('`').next().unwrap();
-        let (function, title) = (format!("fn {name}("), format!("test(\"{name}\""));
-        let exists = sources.iter().any(|it| it.contains(&function) || it.contains(&title));
-        assert!(exists, "docs/reference/errors.md names a test that does not exist: {name}");
-        rows += 1;
+    for (name, least) in [("errors.md", 15), ("errors-auth.md", 60)] {
+        let page = fs::read_to_string(root().join("docs/reference").join(name)).unwrap();
+        let mut rows = 0;
+        for line in page.lines().filter(|it| it.starts_with("| ") && it.ends_with("` |")) {
+            let test = line.trim_end_matches("` |").rsplit('`').next().unwrap();
+            let (function, title) = (format!("fn {test}("), format!("test(\"{test}\""));
+            let exists = sources.iter().any(|it| it.contains(&function) || it.contains(&title));
+            assert!(exists, "docs/reference/{name} names a test that does not exist: {test}");
+            rows += 1;
+        }
+        assert!(rows >= least, "docs/reference/{name} lost its tests: {rows} rows left");
     }
-    assert!(rows >= 15, "docs/reference/errors.md lost its tests: {rows} rows left");
 }
 
 /// Every variable that the binary or the script reads has its row in the table of settings.

@@ -51,7 +51,7 @@ async fn ask(auth: &Auth, project: &Project, hook: &HookSettings, payload: &Valu
         Some(path) => function::call(auth, project, path, payload).await?,
         None => http::call(auth, hook, payload).await?,
     };
-    match answer.get("error").map(|it| Refusal::deserialize(it)) {
+    match answer.get("error").map(Refusal::deserialize) {
         None => Ok(answer),
         Some(Ok(refusal)) if !refusal.message.is_empty() || refusal.http_code != 0 => {
             let status = StatusCode::from_u16(refusal.http_code).ok();
@@ -142,7 +142,8 @@ pub(crate) async fn password_attempt(ctx: &Context, account: &Account, valid: bo
     }
 }
 
-/// Tell whether the answer to a second factor's challenge was right, and hear whether that shall count.
+/// Tell whether the answer to a second factor's challenge was right, and hear whether that shall count; a rejection ends
+/// the user's sessions.
 pub(crate) async fn factor_attempt(
     ctx: &Context,
     (factor_id, factor_type): (Uuid, &str),
@@ -159,6 +160,7 @@ pub(crate) async fn factor_attempt(
     match verdict.decision.as_str() {
         "continue" => Ok(()),
         "reject" => {
+            ctx.auth.sessions(ctx.project.clone()).revoke_all(common::UserId(user_id)).await?;
             let message = or(verdict.message, "Further MFA verification attempts will be rejected.");
             Err(GuardError::FactorRejected(message).into())
         }

@@ -63,7 +63,11 @@ type Letters = Vec<(Slot, Mail)>;
 
 /// The caller.
 pub(crate) async fn read(auth: &Auth, ctx: &Context) -> Result<Account, Error> {
-    whoami::signed_in(auth, ctx).await.map(|it| it.account)
+    let account = whoami::signed_in(auth, ctx).await?.account;
+    if !ctx.fits_audience(&ctx.claims()?) {
+        return Err(Error::invalid("Token audience doesn't match request audience"));
+    }
+    Ok(account)
 }
 
 /// Change the caller.

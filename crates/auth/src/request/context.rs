@@ -29,6 +29,8 @@ pub(crate) struct Context {
     /// Where mailed links lead in the end: an allowed `redirect_to` or referrer, else the site.
     pub(crate) redirect_to: String,
     origin: Option<String>,
+    /// For which audience the client asks (`X-JWT-AUD`), if it says so.
+    audience: Option<String>,
     bearer: Option<String>,
     caller: Option<Caller>,
 }
@@ -62,6 +64,11 @@ impl Context {
                 self.project.jwt.verify(bearer, &rules).map_err(Error::BadJwt)
             }
         }
+    }
+
+    /// Whether the token is for the audience that the client asks for.
+    pub(crate) fn fits_audience(&self, claims: &Claims) -> bool {
+        self.audience.as_deref().filter(|it| !it.is_empty()).is_none_or(|it| claims.text("aud") == Some(it))
     }
 
     /// Refuse whoever does not hold the service key.
@@ -111,6 +118,7 @@ impl FromRequestParts<Auth> for Context {
                 .map(|it| it.chars().take(MAX_USER_AGENT).collect()),
             redirect_to,
             origin: text(&parts.headers, header::ORIGIN),
+            audience: text(&parts.headers, http::HeaderName::from_static("x-jwt-aud")),
             bearer: bearer(&parts.headers),
             caller: parts.extensions.get::<Caller>().cloned(),
             project,

@@ -266,6 +266,38 @@ fn an_unlinked_identity_takes_its_address_along() {
 }
 
 #[test]
+fn a_client_may_ask_for_another_audience_and_gets_nothing() {
+    testkit::run(async {
+        let api =
+            Api::new("audience", AuthSettings { manual_linking: true, ..AuthSettings::default() }).await;
+        let session = api.sign_up("ada@example.com").await;
+        let ask = |method: Method, path: &str, audience: &str| {
+            let request = api.request(&method, path, Some(&session.access)).header("x-jwt-aud", audience);
+            api.send(request.body(axum::body::Body::empty()).unwrap())
+        };
+        assert_eq!(ask(Method::GET, "/user", "authenticated").await.status, 200);
+        let refused = ask(Method::GET, "/user", "others").await;
+        assert_eq!(refused.refusal(), (400, "validation_failed"));
+        assert_eq!(refused.body["msg"], "Token audience doesn't match request audience");
+        let path = format!("/user/identities/{}", Uuid::new_v4());
+        assert_eq!(ask(Method::DELETE, &path, "others").await.refusal(), (403, "unexpected_audience"));
+    });
+}
+
+#[test]
+fn a_link_to_the_current_address_needs_the_secure_change() {
+    testkit::run(async {
+        let settings = AuthSettings { mailer_secure_email_change: false, ..AuthSettings::default() };
+        let api = Api::new("currentlink", settings).await;
+        api.sign_up("ada@example.com").await;
+        let body = json!({"type": "email_change_current", "email": "ada@example.com", "new_email": "a@b.c"});
+        let answer = api.admin(Method::POST, "/admin/generate_link", body).await;
+        assert_eq!(answer.refusal(), (400, "validation_failed"));
+        assert_eq!(answer.body["msg"], "Enable secure email change to generate link for current email");
+    });
+}
+
+#[test]
 fn metadata_that_no_header_could_carry_is_refused() {
     testkit::run(async {
         let api = Api::new("metadatasize", AuthSettings::default()).await;

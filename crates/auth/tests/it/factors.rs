@@ -1,6 +1,6 @@
 //! Second factors: authenticator apps and codes by SMS.
 
-use common::{AuthSettings, FactorUse};
+use common::{AuthSettings, FactorUse, HookSettings};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use totp_rs::{Builder, Secret};
@@ -447,6 +447,30 @@ fn kinds_of_factors_are_switched_off_one_by_one() {
         let old = api.with(AuthSettings { mfa_totp: FactorUse::Verify, ..with_factors() });
         let enroll = post(&old, &session, "/factors", json!({"factor_type": "totp"})).await;
         assert_eq!(enroll.refusal(), (422, "mfa_totp_enroll_not_enabled"));
+    });
+}
+
+#[test]
+fn a_hook_may_reject_an_answer_and_with_it_the_user() {
+    testkit::run(async {
+        let hook =
+            HookSettings { enabled: true, uri: "pg-functions://postgres/public/judge".into(), secrets: None };
+        let settings = AuthSettings { hook_mfa_verification_attempt: hook, ..with_factors() };
+        let api = Api::new("factorhook", settings).await;
+        let text = "create function public.judge(event jsonb) returns jsonb language sql as $$ select case \
+                    when (event ->> 'valid')::boolean then '{\"decision\": \"continue\"}'::jsonb \
+                    else '{\"decision\": \"reject\", \"message\": \"Enough\"}' end $$; \
+                    grant execute on function public.judge(jsonb) to supabase_auth_admin; \
+                    grant usage on schema public to supabase_auth_admin;";
+        api.test.owner().await.batch_execute(text).await.unwrap();
+        let session = api.sign_up("ada@example.com").await;
+        let app = App::enroll(&api, &session, "a").await;
+        let code = app.code(api.now_secs());
+        let session = Session::of(&app.verify(&api, &session, &code).await);
+        let rejected = app.verify(&api, &session, &other_code(&code)).await;
+        assert_eq!(rejected.refusal(), (403, "mfa_verification_rejected"));
+        assert_eq!(rejected.body["msg"], "Enough");
+        assert_eq!(api.get("/user", Some(&session.access)).await.refusal(), (403, "session_not_found"));
     });
 }
 

@@ -323,6 +323,9 @@ fn bad_requests_about_passkeys_are_refused() {
             }
         }
         for path in ["registration", "authentication"] {
+            let typed = json!({"challenge_id": 1, "credential": {}});
+            let answer = post(&api, &session, &format!("/passkeys/{path}/verify"), typed).await;
+            assert_eq!(answer.refusal(), (400, "bad_json"), "{path}");
             let asked = post(&api, &session, &format!("/passkeys/{path}/options"), json!({})).await.body;
             let body = json!({"challenge_id": asked["challenge_id"], "credential": {"id": 1}});
             let answer = post(&api, &session, &format!("/passkeys/{path}/verify"), body).await;

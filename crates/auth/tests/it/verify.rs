@@ -254,6 +254,9 @@ fn a_pkce_link_ends_in_a_code_that_needs_the_verifier() {
         assert_eq!(exchange(&code, &"w".repeat(64)).await.refusal(), (400, "bad_code_verifier"));
         assert_eq!(exchange("nonsense", &verifier).await.refusal(), (404, "flow_state_not_found"));
         assert_eq!(exchange("", &verifier).await.refusal(), (400, "validation_failed"));
+        api.wait(301);
+        assert_eq!(exchange(&code, &verifier).await.refusal(), (422, "flow_state_expired"));
+        api.wait(-301);
         let answer = exchange(&code, &verifier).await;
         let session = Session::of(&answer);
         assert_eq!(api.get("/user", Some(&session.access)).await.status, 200);

@@ -13,7 +13,8 @@ use crate::flow::ATTEMPTS;
 use crate::queries::factors::{self, Attempt, Challenge, SecretFactor, Verification, told};
 use crate::queries::{self, Applied};
 use crate::request::{Context, text};
-use crate::session::{RefreshToken, Tokens};
+use crate::session::{RefreshToken, Session, Tokens};
+use crate::user::{Account, Factor};
 use crate::{Auth, Error, hooks, secret};
 
 /// The body.
@@ -41,6 +42,14 @@ pub(super) enum Reply {
     },
 }
 
+/// The caller in a session, and the factor that is verified. No connection: a hook may take its time.
+struct Who {
+    account: Account,
+    session: Session,
+    factor: Factor,
+    kind: Kind,
+}
+
 /// What a right answer writes beside the session.
 #[derive(Default)]
 pub(super) struct Proved {
@@ -53,24 +62,28 @@ pub(super) struct Proved {
 
 /// Verify the caller's factor `id`.
 pub(crate) async fn run(auth: &Auth, ctx: &Context, id: &str, fields: Fields) -> Result<Tokens, Error> {
-    let mut owned = owned(auth, ctx, id).await?;
-    let (challenge_id, reply) = check(ctx, owned.kind, fields)?;
+    let Owned { account, session, factor, kind, db } = owned(auth, ctx, id).await?;
+    let (challenge_id, reply) = check(ctx, kind, fields)?;
+    drop(db);
+    let who = Who { account, session, factor, kind };
     for _ in 0..ATTEMPTS {
-        let ids = (challenge_id, owned.session.id);
-        let attempt =
-            factors::attempt(&owned.db, (owned.factor.id, owned.account.user.id), ids, ctx.now).await?;
+        let ids = (challenge_id, who.session.id);
+        let attempt = {
+            let db = auth.database(&ctx.project).await?;
+            factors::attempt(&db, (who.factor.id, who.account.user.id), ids, ctx.now).await?
+        };
         let attempt = attempt.ok_or(FactorError::Missing)?;
         if attempt.factor.attempts > auth.config().otp_max_attempts {
             return Err(FactorError::TooManyAttempts.into());
         }
-        let proved = judge(ctx, owned.kind, &reply, &attempt);
+        let proved = judge(ctx, kind, &reply, &attempt);
         if matches!(&proved, Ok(_) | Err(Error::Factor(FactorError::WrongTotp | FactorError::WrongPhoneCode)))
         {
-            let factor = (owned.factor.id, owned.kind.name());
-            hooks::factor_attempt(ctx, factor, owned.account.user.id, proved.is_ok()).await?;
+            let factor = (who.factor.id, kind.name());
+            hooks::factor_attempt(ctx, factor, who.account.user.id, proved.is_ok()).await?;
         }
         let proved = proved?;
-        if let Some(tokens) = upgrade(ctx, &mut owned, (challenge_id, attempt.active), proved).await? {
+        if let Some(tokens) = upgrade(auth, ctx, &who, ((challenge_id, attempt.active), proved)).await? {
             return Ok(tokens);
         }
     }
@@ -147,12 +160,12 @@ fn by_sms(ctx: &Context, challenge: &Challenge, code: &str) -> Result<Proved, Er
 
 /// Write what was proved and answer with new tokens; `None` when another request was faster.
 async fn upgrade(
+    auth: &Auth,
     ctx: &Context,
-    owned: &mut Owned,
-    (challenge_id, active): (Uuid, Option<String>),
-    proved: Proved,
+    who: &Who,
+    ((challenge_id, active), proved): ((Uuid, Option<String>), Proved),
 ) -> Result<Option<Tokens>, Error> {
-    let Owned { account, session, factor, kind, db } = owned;
+    let Who { account, session, factor, kind } = who;
     let session_key = match &session.refresh_token_hmac_key {
         Some(key) => key.clone(),
         None => secret::token()?,
@@ -185,10 +198,11 @@ async fn upgrade(
         },
         audit: told(audit(ctx, "verification_attempted", &account.user, factor.id)),
     };
-    if factors::verify(db, &change).await? != Applied::Done {
+    let db = auth.database(&ctx.project).await?;
+    if factors::verify(&db, &change).await? != Applied::Done {
         return Ok(None);
     }
-    let account = queries::signed_in(db, user_id, Some(session.id)).await?;
+    let account = queries::signed_in(&db, user_id, Some(session.id)).await?;
     let account = account.ok_or(Error::UserMissing)?;
     let session = account.session.clone().ok_or(Error::SessionMissing)?;
     Tokens::new(ctx, &account, &session, refresh_token).await.map(Some)
