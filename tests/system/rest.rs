@@ -75,6 +75,7 @@ async fn connect(url: &str) -> tokio_postgres::Client {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one process, told from its start to its end")]
 async fn the_data_api_runs_alone_with_postgrest_s_settings() {
     let search = state::postgres::Search { only: None, path: std::env::var_os("PATH") };
     let cluster = state::postgres::ephemeral(&search).await.unwrap();
@@ -112,13 +113,13 @@ async fn the_data_api_runs_alone_with_postgrest_s_settings() {
     let client = reqwest::Client::new();
     let insert = client.post(format!("{}/items", rest.url)).bearer_auth(&token).json(&json!({ "id": 3 }));
     assert_eq!(insert.send().await.unwrap().status(), 201);
-    let told = client.get(format!("{}/rpc/told?name=transaction_isolation", rest.url)).bearer_auth(&token);
-    assert_eq!(told.send().await.unwrap().json::<Value>().await.unwrap(), "serializable");
-    let told = client.post(format!("{}/rpc/told", rest.url)).bearer_auth(&token);
-    let told = told.json(&json!({ "name": "transaction_isolation" })).send().await.unwrap();
-    assert_eq!(told.json::<Value>().await.unwrap(), "serializable");
-    let (status, error) = rest.get("/nothing").await.unwrap();
-    assert_eq!((status.as_u16(), &error["code"]), (404, &json!("PGRST205")));
+    let told = format!("{}/rpc/told", rest.url);
+    let by_post = client.post(&told).json(&json!({ "name": "transaction_isolation" }));
+    for call in [client.get(format!("{told}?name=transaction_isolation")), by_post] {
+        let answer = call.bearer_auth(&token).send().await.unwrap();
+        assert_eq!(answer.json::<Value>().await.unwrap(), "serializable");
+    }
+    assert_eq!(rest.get("/nothing").await.unwrap().1["code"], "PGRST205");
 
     // New settings in the database come with a notification.
     administrator
@@ -129,8 +130,10 @@ async fn the_data_api_runs_alone_with_postgrest_s_settings() {
     rest.until_answered(home, "/things", json!([])).await;
 
     let cache = reqwest::get(format!("http://127.0.0.1:{admin}/schema_cache")).await.unwrap();
-    let cache: Value = cache.json().await.unwrap();
-    assert_eq!(cache["dbTables"][0][0], json!({ "qiName": "things", "qiSchema": "other" }));
+    assert_eq!(
+        cache.json::<Value>().await.unwrap()["dbTables"][0][0],
+        json!({ "qiName": "things", "qiSchema": "other" })
+    );
     assert!(read(&home.file("rest.log")).contains("pgrst_source"), "log-query tells statements");
     for (path, expected) in [("live", 200), ("ready", 200), ("metrics", 200), ("other", 404)] {
         let answer = reqwest::get(format!("http://127.0.0.1:{admin}/{path}")).await.unwrap();

@@ -51,7 +51,13 @@ impl Pair {
         Self { a, b, redis, client, _postgres: postgres }
     }
 
-    async fn call(&self, at: &Server, method: Method, path: &str, bearer: &str, body: Value) -> (u16, Value) {
+    async fn call(
+        &self,
+        at: &Server,
+        (method, path): (Method, &str),
+        bearer: &str,
+        body: Value,
+    ) -> (u16, Value) {
         let key = self.a.fact("anon_key");
         let mut request = self.client.request(method, at.url(path)).header("apikey", key);
         if !bearer.is_empty() {
@@ -78,21 +84,21 @@ impl Pair {
     async fn sign_in(&self, at: &Server) -> Session {
         let body = json!({"email": "ada@example.com", "password": "correct horse"});
         let (status, answer) =
-            self.call(at, Method::POST, "/auth/v1/token?grant_type=password", "", body).await;
+            self.call(at, (Method::POST, "/auth/v1/token?grant_type=password"), "", body).await;
         assert_eq!(status, 200, "{answer}");
         Session::of(&answer)
     }
 
     async fn sign_out(&self, at: &Server, session: &Session) {
         let path = "/auth/v1/logout?scope=local";
-        let (status, answer) = self.call(at, Method::POST, path, &session.access, Value::Null).await;
+        let (status, answer) = self.call(at, (Method::POST, path), &session.access, Value::Null).await;
         assert_eq!(status, 204, "{answer}");
     }
 
     /// Who the token is, to auth and to the data API: their statuses.
     async fn admitted(&self, at: &Server, session: &Session) -> (u16, u16) {
-        let auth = self.call(at, Method::GET, "/auth/v1/user", &session.access, Value::Null).await.0;
-        let data = self.call(at, Method::GET, "/rest/v1/", &session.access, Value::Null).await.0;
+        let auth = self.call(at, (Method::GET, "/auth/v1/user"), &session.access, Value::Null).await.0;
+        let data = self.call(at, (Method::GET, "/rest/v1/"), &session.access, Value::Null).await.0;
         (auth, data)
     }
 
@@ -135,7 +141,7 @@ async fn sessions_are_shared_and_end_everywhere_with_redis_without_it_and_again(
     let strict = json!({"auth": {"strict_sessions": true}});
     pair.control(&pair.a, Method::PATCH, "/api/v1/projects/default/settings", strict).await;
     let body = json!({"email": "ada@example.com", "password": "correct horse"});
-    let (status, answer) = pair.call(&pair.a, Method::POST, "/auth/v1/signup", "", body).await;
+    let (status, answer) = pair.call(&pair.a, (Method::POST, "/auth/v1/signup"), "", body).await;
     assert_eq!(status, 200, "{answer}");
 
     // Made on A, valid on B; signed out on A, refused on B.
@@ -156,7 +162,7 @@ async fn sessions_are_shared_and_end_everywhere_with_redis_without_it_and_again(
     assert_eq!(pair.admitted(&pair.b, &session).await, (200, 200));
     let body = json!({"refresh_token": session.refresh});
     let (status, answer) =
-        pair.call(&pair.b, Method::POST, "/auth/v1/token?grant_type=refresh_token", "", body).await;
+        pair.call(&pair.b, (Method::POST, "/auth/v1/token?grant_type=refresh_token"), "", body).await;
     assert_eq!(status, 200, "{answer}");
     let session = Session::of(&answer);
     assert_eq!(pair.admitted(&pair.a, &session).await, (200, 200));
@@ -193,22 +199,22 @@ async fn everything_else_that_ends_a_session(pair: &Pair) {
     assert_eq!(pair.admitted(&pair.b, &session).await, (200, 200));
     let path = format!("/auth/v1/admin/users/{}", session.user);
     let ban = json!({"ban_duration": "1h"});
-    assert_eq!(pair.call(&pair.a, Method::PUT, &path, &key, ban).await.0, 200);
+    assert_eq!(pair.call(&pair.a, (Method::PUT, &path), &key, ban).await.0, 200);
     pair.is_refused_at_once(&pair.b, &session, 403, "banned on A").await;
     let lift = json!({"ban_duration": "none"});
-    assert_eq!(pair.call(&pair.a, Method::PUT, &path, &key, lift).await.0, 200);
+    assert_eq!(pair.call(&pair.a, (Method::PUT, &path), &key, lift).await.0, 200);
 
     let session = pair.sign_in(&pair.a).await;
     assert_eq!(pair.admitted(&pair.b, &session).await, (200, 200));
     let password = json!({"password": "another horse"});
-    assert_eq!(pair.call(&pair.a, Method::PUT, &path, &key, password).await.0, 200);
+    assert_eq!(pair.call(&pair.a, (Method::PUT, &path), &key, password).await.0, 200);
     pair.is_refused_at_once(&pair.b, &session, 403, "password changed on A").await;
 
     let back = json!({"password": "correct horse"});
-    assert_eq!(pair.call(&pair.a, Method::PUT, &path, &key, back).await.0, 200);
+    assert_eq!(pair.call(&pair.a, (Method::PUT, &path), &key, back).await.0, 200);
     let session = pair.sign_in(&pair.b).await;
     assert_eq!(pair.admitted(&pair.b, &session).await, (200, 200));
-    assert_eq!(pair.call(&pair.a, Method::DELETE, &path, &key, Value::Null).await.0, 200);
+    assert_eq!(pair.call(&pair.a, (Method::DELETE, &path), &key, Value::Null).await.0, 200);
     pair.is_refused_at_once(&pair.b, &session, 403, "deleted on A").await;
 
     let opaque = async |key: &str| {

@@ -8,6 +8,7 @@ mod factors;
 mod oauth;
 #[cfg(feature = "webauthn")]
 mod passkeys;
+mod sso;
 mod users;
 
 use axum::Router;
@@ -40,6 +41,7 @@ pub fn router(auth: Auth) -> Router {
         .route("/user/identities/{id}", delete(users::unlink))
         .merge(external::routes())
         .merge(oauth::routes())
+        .merge(sso::routes())
         .route("/factors", post(factors::enroll))
         .route("/factors/{id}", delete(factors::unenroll))
         .route("/factors/{id}/challenge", post(factors::challenge))

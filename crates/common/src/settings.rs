@@ -170,8 +170,6 @@ pub struct AuthSettings {
     pub custom_providers: bool,
     /// Whether the project is an identity provider for others.
     pub oauth_server: OAuthServerSettings,
-    /// Sign-in by SAML 2.0 (`/sso`).
-    pub saml_enabled: bool,
     /// Whether the old address must confirm a change of e-mail address as well as the new one.
     pub mailer_secure_email_change: bool,
     /// Whether a new password needs the nonce of `/reauthenticate` once a session is a day old.
@@ -299,7 +297,6 @@ impl Default for AuthSettings {
             allowed_id_token_issuers: Vec::new(),
             custom_providers: true,
             oauth_server: OAuthServerSettings::default(),
-            saml_enabled: false,
             mailer_secure_email_change: true,
             password_require_reauthentication: false,
             password_require_current: false,

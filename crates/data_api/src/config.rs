@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+pub use crate::request::Limits;
+
 /// Settings of the service, the same for all projects.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The largest request body, in bytes; a larger one is answered with 413.
     pub max_body_bytes: usize,
+    /// What else one request may ask for at most; more is answered with 400 (PGRST100, PGRST102).
+    pub limits: Limits,
     /// The most projects whose catalogs are kept; the least recently used one is dropped first.
     pub max_catalogs: u64,
     /// The most requests of a project, by their shape, whose plans are kept; those not asked for lately are dropped first.
@@ -27,6 +31,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             max_body_bytes: 10 * 1024 * 1024,
+            limits: Limits::default(),
             max_catalogs: 100,
             max_plans: 1_000,
             reload_quiet: Duration::from_millis(100),

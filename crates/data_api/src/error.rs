@@ -81,6 +81,17 @@ impl Error {
         }
     }
 
+    /// Whether a project's own database gave the error or its cause: its functions can raise any, as often as they like.
+    pub(crate) fn is_raised(&self) -> bool {
+        match self {
+            Self::Database(_) => self.kind().is_our_fault(),
+            Self::Request(it) => {
+                matches!(*it.0, RequestError::ResponseHeaders | RequestError::ResponseStatus)
+            }
+            Self::Catalog(_) | Self::NoCatalog(_) | Self::Store(_) => false,
+        }
+    }
+
     /// The kind, for log level and metrics.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

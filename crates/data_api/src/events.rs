@@ -46,6 +46,11 @@ pub(crate) enum Event<'a> {
         /// Why; `None` when it took too long.
         error: Option<&'a store::Error>,
     },
+    /// An answer is 5xx because of what the project's own database raised.
+    Raised {
+        /// The error.
+        error: &'a crate::Error,
+    },
     /// An answer was our fault.
     Failed {
         /// The error.
@@ -84,6 +89,16 @@ impl Event<'_> {
             Self::PreConfigFailed { project, error } => {
                 let error = error.map_or_else(|| "it took too long".into(), ToString::to_string);
                 tracing::warn!(project.id = %project, error, "the function of db-pre-config failed");
+            }
+            // What a project's functions raise is the project's to look at; a loop of theirs must not fill our log.
+            Self::Raised { error } => {
+                metrics::counter!("data_api_raised_errors_total").increment(1);
+                // Except where PostgreSQL itself may be in trouble (internal and system errors).
+                if error.code().starts_with("XX") || error.code().starts_with("58") {
+                    tracing::warn!(code = %error.code(), %error, "the database failed");
+                } else {
+                    tracing::debug!(code = %error.code(), %error, "the database refused");
+                }
             }
             Self::Failed { error } => {
                 let source = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();

@@ -23,6 +23,6 @@ mod settings;
 mod sql;
 mod watch;
 
-pub use config::Config;
+pub use config::{Config, Limits};
 pub use error::Error;
 pub use routes::{DataApi, router};

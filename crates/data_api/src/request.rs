@@ -4,6 +4,7 @@
 
 mod cursor;
 pub(crate) mod filter;
+mod limits;
 pub(crate) mod media;
 pub(crate) mod names;
 pub(crate) mod order;
@@ -14,6 +15,8 @@ pub(crate) mod range;
 pub(crate) mod select;
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;
 
 use bytes::Bytes;
@@ -23,6 +26,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_e
 
 use common::RestSettings;
 
+pub use limits::Limits;
 pub(crate) use media::MediaType;
 pub(crate) use payload::{Payload, Purpose};
 pub(crate) use prefer::Preferences;
@@ -114,6 +118,8 @@ pub(crate) struct Head<'a> {
     pub(crate) headers: &'a HeaderMap,
     /// The project's settings.
     pub(crate) settings: &'a RestSettings,
+    /// What it may ask for at most.
+    pub(crate) limits: &'a Limits,
 }
 
 impl<'a> Request<'a> {
@@ -132,6 +138,7 @@ impl<'a> Request<'a> {
         let by_get = action == Action::CallByGet;
         let unreserved = if by_get { Unreserved::FilterOrArgument } else { Unreserved::Filter };
         let query = query::parse(parameters, unreserved).map_err(RequestError::Syntax)?;
+        head.limits.check(&query)?;
         let header_range = if head.method == Method::GET { text_of(head.headers, &RANGE) } else { None };
         let range = range::top_level(query.range, header_range)?;
         if action == Action::Put && !range.is_all() {
@@ -140,7 +147,7 @@ impl<'a> Request<'a> {
         let content = text_of(head.headers, &CONTENT_TYPE).map_or(MediaType::Json, MediaType::parse);
         let columns = if action == Action::Put { None } else { query.columns.as_deref() };
         let payload = match action.purpose() {
-            Some(purpose) => Some(payload::parse(body, &content, purpose, columns)?),
+            Some(purpose) => Some(payload::parse(body, (&content, purpose), columns, head.limits)?),
             None => None,
         };
         let accepts = media::accepted(text_of(head.headers, &ACCEPT));

@@ -144,7 +144,9 @@ async fn answer(
 }
 
 fn refuse(error: &Error, project: &Project) -> Response {
-    if error.kind().is_our_fault() {
+    if error.is_raised() {
+        Event::Raised { error }.emit();
+    } else if error.kind().is_our_fault() {
         Event::Failed { error }.emit();
     }
     response::error(error, project.rest.client_error_verbosity)
@@ -159,6 +161,10 @@ async fn pipeline(
     let Known { project, catalog } = known;
     let watch = Watch::start(project.rest.server_timing_enabled);
     let (parts, body) = request.into_parts();
+    let limit = api.config.limits.query_bytes;
+    if parts.uri.query().is_some_and(|it| it.len() > limit) {
+        return Err(RequestError::QueryTooLong(limit).into());
+    }
     let target = Target::parse(parts.uri.path())?.resolve(&project.rest)?;
     let exchange = Exchange { api, project, caller, catalog, parts: &parts, watch };
     let answered = match (target.action(&parts.method)?, &target) {
@@ -218,6 +224,7 @@ impl<'a> Exchange<'a> {
             method: &self.parts.method,
             headers: &self.parts.headers,
             settings: &self.project.rest,
+            limits: &self.api.config.limits,
         }
     }
 

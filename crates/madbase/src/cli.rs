@@ -101,7 +101,7 @@ pub(crate) struct Rest {
 /// Servers that reads may go to.
 #[derive(Debug, Args)]
 pub(crate) struct ReadReplicas {
-    /// Standbys of the database that reads may go to, separated by commas; READ_REPLICA_URL says it with passwords.
+    /// Standbys of the database that reads may go to, separated by commas; `READ_REPLICA_URL` says it with passwords.
     #[arg(long, value_name = "URL", value_delimiter = ',', value_parser = replica_url)]
     pub(crate) read_replica_url: Vec<String>,
     /// Seconds that a replica may lag; one that lags more is not read from.
@@ -171,23 +171,14 @@ pub(crate) enum ProjectVerb {
     },
     /// Take over users, identities, sessions and factors from a dump of Supabase's schema `auth`.
     ///
-    /// A plain dump: pg_dump --schema=auth, whole or --data-only, with COPY or INSERT. What exists already stays.
+    /// A plain dump: `pg_dump --schema=auth`, whole or --data-only, with COPY or INSERT. What exists already stays.
     Import {
         /// The project's short name.
         reference: String,
         /// The dump; `-` is standard input.
         file: PathBuf,
     },
-    /// Take over users, identities, sessions and factors from a dump of Supabase's schema `auth`.
-    ///
-    /// A plain dump: pg_dump --schema=auth, whole or --data-only, with COPY or INSERT. What exists already stays.
-    Import {
-        /// The project's short name.
-        reference: String,
-        /// The dump; `-` is standard input.
-        file: PathBuf,
-    },
-    /// Show how a mail looks: confirmation, invite, magic_link, recovery, email_change or reauthentication.
+    /// Show how a mail looks: `confirmation`, `invite`, `magic_link`, `recovery`, `email_change` or `reauthentication`.
     Mail {
         /// The project's short name.
         reference: String,

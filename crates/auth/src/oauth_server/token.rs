@@ -74,8 +74,10 @@ async fn by_code(
     }
     let tokens = Tokens::new(ctx, &account, &opening.session, opening.refresh_token).await?;
     let mut answer = view(&tokens);
-    if has_scope(&row.scope, "openid") {
-        answer["id_token"] = id_token(ctx, &account, client, &row)?.into();
+    if has_scope(&row.scope, "openid")
+        && let Some(members) = answer.as_object_mut()
+    {
+        members.insert("id_token".into(), id_token(ctx, &account, client, &row)?.into());
     }
     Ok(answer)
 }

@@ -105,8 +105,11 @@ pub(super) async fn openid_configuration(ctx: Context) -> Response {
         ],
     });
     let server = &ctx.project.auth.oauth_server;
-    if server.enabled && server.allow_dynamic_registration {
-        document["registration_endpoint"] = format!("{issuer}/oauth/clients/register").into();
+    if server.enabled
+        && server.allow_dynamic_registration
+        && let Some(members) = document.as_object_mut()
+    {
+        members.insert("registration_endpoint".into(), format!("{issuer}/oauth/clients/register").into());
     }
     cached(Json(document))
 }

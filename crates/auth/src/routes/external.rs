@@ -60,7 +60,7 @@ async fn callback(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Error> {
     let query = Parameters::parse(query.unwrap_or_default().as_bytes());
-    land(&ctx, flow::callback(&auth, &ctx, &query).await)
+    land(&ctx, Box::pin(flow::callback(&auth, &ctx, &query)).await)
 }
 
 /// `POST /callback`: some providers send a form, which says more than a query may.
@@ -71,7 +71,7 @@ async fn callback_by_form(
 ) -> Result<Response, Error> {
     let form = axum::body::to_bytes(request.into_body(), MAX_BODY_BYTES).await;
     let form: Bytes = form.map_err(|_| Error::BodyTooLarge)?;
-    land(&ctx, flow::callback(&auth, &ctx, &Parameters::parse(&form)).await)
+    land(&ctx, Box::pin(flow::callback(&auth, &ctx, &Parameters::parse(&form))).await)
 }
 
 /// Send the browser on.

@@ -43,7 +43,7 @@ pub(super) async fn token(
         "password" => grant::password::run(&auth, &ctx, fields(body)?).await?,
         "refresh_token" => grant::refresh::run(&auth, &ctx, fields(body)?).await?,
         "pkce" => grant::pkce::run(&auth, &ctx, fields(body)?).await?,
-        "id_token" => grant::id_token::run(&auth, &ctx, fields(body)?).await?,
+        "id_token" => Box::pin(grant::id_token::run(&auth, &ctx, fields(body)?)).await?,
         "web3" => grant::web3::run(&auth, &ctx, fields(body)?).await?,
         _ => return Err(Error::UnsupportedGrant),
     };

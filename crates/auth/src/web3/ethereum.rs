@@ -69,10 +69,10 @@ mod tests {
 
     #[test]
     fn signatures_are_130_hexadecimal_digits() {
-        assert_eq!(parse_signature(&"0x".repeat(1)).is_err(), true);
+        assert!(parse_signature("0x").is_err());
         assert_eq!(parse_signature(&"ab".repeat(65)).unwrap().len(), 65);
         assert_eq!(parse_signature(&format!("0x{}", "AB".repeat(65))).unwrap(), vec![0xab; 65]);
-        for bad in [String::new(), "zz".repeat(65), "ab".repeat(64), "ü".repeat(65)] {
+        for bad in [String::new(), "0x".into(), "zz".repeat(65), "ab".repeat(64), "ü".repeat(65)] {
             assert!(parse_signature(&bad).is_err(), "{bad}");
         }
     }

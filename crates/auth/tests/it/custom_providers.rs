@@ -118,6 +118,7 @@ fn users_sign_in_with_them() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "the cases are data")]
 fn what_is_missing_or_not_allowed_is_named() {
     testkit::run(async {
         let idp = Idp::start().await;
@@ -233,5 +234,25 @@ fn they_are_for_the_service_key_and_can_be_switched_off() {
         let answer = off.admin(Method::GET, PATH, Value::Null).await;
         assert_eq!(answer.refusal(), (404, "feature_disabled"));
         assert_eq!(answer.body["msg"], "Custom OAuth providers are disabled");
+    });
+}
+
+#[test]
+fn saml_is_told_to_be_off() {
+    testkit::run(async {
+        let api = Api::new("saml_off", AuthSettings::default()).await;
+        for (method, path) in [
+            (Method::POST, "/sso"),
+            (Method::GET, "/sso/saml/metadata"),
+            (Method::POST, "/sso/saml/acs"),
+            (Method::GET, "/admin/sso/providers"),
+            (Method::PUT, "/admin/sso/providers/x"),
+        ] {
+            let answer = api.admin(method, path, json!({"domain": "example.com"})).await;
+            assert_eq!(answer.refusal(), (404, "saml_provider_disabled"), "{path}");
+            assert_eq!(answer.body["msg"], "SAML 2.0 is disabled");
+        }
+        assert_eq!(api.get("/admin/sso/providers", None).await.refusal(), (401, "no_authorization"));
+        assert_eq!(api.get("/settings", None).await.body["saml_enabled"], false);
     });
 }

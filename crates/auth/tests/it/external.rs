@@ -100,6 +100,7 @@ fn emails(idp: &Idp, all: &[(&str, bool, bool)]) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "the cases are data")]
 fn a_provider_leads_back_to_the_site_with_a_session() {
     testkit::run(async {
         let (api, idp) = github("external_session").await;

@@ -155,6 +155,7 @@ fn the_access_token_must_be_the_one_of_the_id_token() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "the cases are data")]
 fn only_providers_that_are_on_are_taken() {
     testkit::run(async {
         let idp = Idp::start().await;

@@ -198,6 +198,7 @@ fn clients_are_made_read_changed_and_removed() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "the cases are data")]
 fn what_a_client_may_not_be_is_named() {
     testkit::run(async {
         let api = Api::new("oauth_client_rules", settings()).await;
@@ -393,6 +394,7 @@ fn a_code_is_for_its_client_address_verifier_and_time() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "the cases are data")]
 fn clients_prove_who_they_are_as_they_registered() {
     testkit::run(async {
         let api = Api::new("oauth_credentials", settings()).await;

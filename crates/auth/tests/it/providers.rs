@@ -28,6 +28,7 @@ fn cases() -> Vec<Case> {
     all
 }
 
+#[expect(clippy::too_many_lines, reason = "the cases are data")]
 fn by_name() -> Vec<Case> {
     vec![
         Case {
@@ -162,6 +163,7 @@ fn by_name() -> Vec<Case> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "the cases are data")]
 fn by_form() -> Vec<Case> {
     vec![
         Case {

@@ -11,6 +11,9 @@ use sha3::{Digest as _, Keccak256};
 
 use crate::support::{Answer, Api};
 
+/// A change of a message before it is signed.
+type Edit<'a> = Box<dyn Fn(String) -> String + 'a>;
+
 /// The address of the private key 0x0101…01.
 const ETHEREUM: &str = "0x1a642f0E3c3aF545E7AcBD38b07251B3990914F1";
 
@@ -179,17 +182,24 @@ fn malformed_messages_and_signatures_are_refused() {
     });
 }
 
+fn at(secs: i64) -> String {
+    (Timestamp::now() + SignedDuration::from_secs(secs)).to_string()
+}
+
+fn add(text: &str, line: &str) -> String {
+    format!("{text}\n{line}")
+}
+
+fn issued(text: &str, secs: i64) -> String {
+    let (before, _) = text.split_once("Issued At: ").unwrap();
+    format!("{before}Issued At: {}", at(secs))
+}
+
 #[test]
 fn messages_for_other_sites_and_other_times_are_refused() {
     testkit::run(async {
         let api = Api::new("web3_site", wallets(&["web3_ethereum"])).await;
-        let at = |secs: i64| (Timestamp::now() + SignedDuration::from_secs(secs)).to_string();
-        let add = |text: String, line: &str| format!("{text}\n{line}");
-        let issued = |text: String, secs: i64| {
-            let (before, _) = text.split_once("Issued At: ").unwrap();
-            format!("{before}Issued At: {}", at(secs))
-        };
-        let cases: Vec<(Box<dyn Fn(String) -> String>, &str)> = vec![
+        let cases: Vec<(Edit<'_>, &str)> = vec![
             (
                 Box::new(|it| it.replace("https://", "http://")),
                 "Signed Ethereum message is using URI which does not use HTTPS",
@@ -203,15 +213,15 @@ fn messages_for_other_sites_and_other_times_are_refused() {
                 "Signed Ethereum message is using a Domain that does not match the one in URI which is not allowed on this server",
             ),
             (
-                Box::new(|it| add(it, &format!("Not Before: {}", at(60)))),
+                Box::new(|it| add(&it, &format!("Not Before: {}", at(60)))),
                 "Signed Ethereum message becomes valid in the future",
             ),
             (
-                Box::new(|it| add(issued(it, -120), &format!("Expiration Time: {}", at(-60)))),
+                Box::new(|it| add(&issued(&it, -120), &format!("Expiration Time: {}", at(-60)))),
                 "Signed Ethereum message is expired",
             ),
-            (Box::new(|it| issued(it, -601)), "Ethereum message was issued too long ago"),
-            (Box::new(|it| issued(it, 660)), "Ethereum message was issued too far in the future"),
+            (Box::new(|it| issued(&it, -601)), "Ethereum message was issued too long ago"),
+            (Box::new(|it| issued(&it, 660)), "Ethereum message was issued too far in the future"),
         ];
         for (edit, why) in cases {
             let answer = grant(&api, ethereum(&message("Ethereum", ETHEREUM, edit))).await;

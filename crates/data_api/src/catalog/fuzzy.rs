@@ -4,6 +4,8 @@ use std::collections::HashSet;
 
 /// Below this similarity (0 to 1) nothing is suggested.
 pub(super) const LEAST: f64 = 0.33;
+/// Bytes wished for times candidates: beyond it the search would cost more than a hint is worth.
+const MAX_WORK: usize = 100_000;
 
 /// The candidate most like `wanted`, if it is at least `least` like it.
 pub(super) fn best<'a>(
@@ -11,6 +13,9 @@ pub(super) fn best<'a>(
     candidates: impl Iterator<Item = &'a str> + Clone,
     least: f64,
 ) -> Option<&'a str> {
+    if wanted.len().saturating_mul(candidates.clone().count()) > MAX_WORK {
+        return None;
+    }
     let wanted = wanted.to_lowercase();
     for size in [3, 2] {
         let grams = grams(&wanted, size);
@@ -80,6 +85,11 @@ mod tests {
         assert_eq!(check("film", &["films", "roles"], LEAST), Some("films"));
         assert_eq!(check("noclosealternative", &["films", "roles"], LEAST), None);
         assert_eq!(check("(a, b, smthelse)", &["(a, b)", "(x)"], LEAST), Some("(a, b)"));
+    }
+
+    #[test]
+    fn a_wish_that_is_no_name_is_not_compared() {
+        assert_eq!(check(&"films".repeat(30_000), &["films"], 0.0), None);
     }
 
     #[test]

@@ -31,6 +31,9 @@ fn function(name: &str, parameters: &Value, returns: &Value, volatility: char) -
     serde_json::from_value(function).unwrap()
 }
 
+/// The key of the junction.
+const KEY: [&str; 2] = ["person_id", "skill_id"];
+
 /// The catalog.
 pub(crate) fn catalog() -> Catalog {
     let tables = vec![
@@ -48,11 +51,7 @@ pub(crate) fn catalog() -> Catalog {
             ],
         ),
         table("skills", &["id"], &[("id", "integer"), ("name", "text")]),
-        table(
-            "people_skills",
-            &["person_id", "skill_id"],
-            &[("person_id", "integer"), ("skill_id", "integer")],
-        ),
+        table("people_skills", &KEY, &KEY.map(|it| (it, "integer"))),
     ];
     let (teams, people, skills, junction) =
         ((1, "teams"), (2, "people"), (3, "skills"), (4, "people_skills"));

@@ -129,6 +129,8 @@ impl Raised {
             ("42883" | "42P01", _) => 404,
             ("42501", _) if self.authenticated => 403,
             ("42501", _) => 401,
+            // More columns or arguments than a statement can have: nobody asks for these but the client.
+            ("54011" | "54023", _) => 400,
             ("53400" | "42P17" | "21000", _) => 500,
             ("57P01", _) | (_, "08" | "53") => 503,
             (_, "PT") => code.get(2..).and_then(|it| it.parse().ok()).unwrap_or(500),

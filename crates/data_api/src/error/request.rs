@@ -7,6 +7,17 @@ use crate::request::SyntaxError;
 /// See the module.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RequestError {
+    /// The request asks for more than one request may.
+    #[error("The request has too many {what}")]
+    TooMuch {
+        /// Of what.
+        what: &'static str,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// The query string is longer than the setting allows.
+    #[error("The query string is longer than {0} bytes")]
+    QueryTooLong(usize),
     /// A query parameter does not parse.
     #[error("{}", .0.message)]
     Syntax(SyntaxError),
@@ -110,6 +121,7 @@ impl RequestError {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Syntax(_)
+            | Self::TooMuch { .. }
             | Self::Body(_)
             | Self::NotEmbedded { .. }
             | Self::PutRange
@@ -122,6 +134,7 @@ impl RequestError {
             | Self::MaxAffectedFunction => StatusCode::BAD_REQUEST,
             Self::FunctionMethod(_) | Self::PutFilters | Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::QueryTooLong(_) => StatusCode::URI_TOO_LONG,
             Self::ReversedRange | Self::NegativeLimit | Self::OutOfBounds { .. } => {
                 StatusCode::RANGE_NOT_SATISFIABLE
             }
@@ -135,7 +148,7 @@ impl RequestError {
 
     pub(super) fn code(&self) -> &'static str {
         match self {
-            Self::Syntax(_) => "PGRST100",
+            Self::Syntax(_) | Self::TooMuch { .. } | Self::QueryTooLong(_) => "PGRST100",
             Self::FunctionMethod(_) => "PGRST101",
             Self::Body(_) | Self::BodyTooLarge(_) => "PGRST102",
             Self::ReversedRange | Self::NegativeLimit | Self::OutOfBounds { .. } => "PGRST103",
@@ -163,6 +176,7 @@ impl RequestError {
     pub(super) fn details(&self) -> Option<String> {
         match self {
             Self::Syntax(error) => Some(error.details.clone()),
+            Self::TooMuch { limit, .. } => Some(format!("At most {limit} are allowed in one request.")),
             Self::ReversedRange => Some(
                 "The lower boundary must be lower than or equal to the upper boundary in the Range header."
                     .into(),
@@ -195,6 +209,9 @@ impl RequestError {
             }
             Self::NotEmbedded { name, alias: Some(alias) } => {
                 Some(format!("Change '{name}' to '{alias}' in filters, orders or limits."))
+            }
+            Self::TooMuch { .. } | Self::QueryTooLong(_) => {
+                Some("Ask for less at once, in several requests, or call a function.".into())
             }
             _ => None,
         }

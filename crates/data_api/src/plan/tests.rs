@@ -6,13 +6,14 @@ use http::{HeaderMap, Method};
 
 use super::{Context, read};
 use crate::catalog::sample;
-use crate::request::{Action, Head, Parameters, Request};
+use crate::request::{Action, Head, Limits, Parameters, Request};
 
 /// `ok`, or the code of the error of a read.
 fn check(name: &str, query: &str, settings: &RestSettings) -> String {
     let (catalog, headers) = (sample::catalog(), HeaderMap::new());
     let parameters = Parameters::decode(query);
-    let head = Head { method: &Method::GET, headers: &headers, settings };
+    let limits = &Limits::default();
+    let head = Head { method: &Method::GET, headers: &headers, settings, limits };
     let request = Request::parse(head, Action::Read, &parameters, Bytes::new()).unwrap();
     let context = Context { catalog: &catalog, settings, request: &request };
     let planned = read(context, name);

@@ -132,7 +132,7 @@ fn payload_of(asked: Asked<'_>, body: &Bytes) -> Option<Option<Payload>> {
     }
     // Their names are part of the query.
     let columns = columns.map(|_| [].as_slice());
-    payload::parse(body.clone(), &media, purpose, columns).ok().map(Some)
+    payload::parse(body.clone(), (&media, purpose), columns, asked.head.limits).ok().map(Some)
 }
 
 /// Which operand `param` stands for, when it is a mark and nothing else.

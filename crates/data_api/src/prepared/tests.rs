@@ -8,13 +8,14 @@ use proptest::prelude::*;
 use super::{Asked, Kept, Prepared, Shape};
 use crate::catalog::{Catalog, sample};
 use crate::plan::{self, Context};
-use crate::request::{Action, Head, Parameters, Request};
+use crate::request::{Action, Head, Limits, Parameters, Request};
 use crate::run::{Check, Form};
 use crate::sql;
 
 struct Bench {
     catalog: Catalog,
     settings: RestSettings,
+    limits: Limits,
     headers: HeaderMap,
     action: Action,
     name: &'static str,
@@ -28,7 +29,7 @@ impl Bench {
     fn of(action: Action, name: &'static str, headers: &[(&'static str, &str)]) -> Self {
         let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
         let (catalog, settings) = (sample::catalog(), RestSettings::default());
-        Self { catalog, settings, headers: headers.collect(), action, name }
+        Self { catalog, settings, limits: Limits::default(), headers: headers.collect(), action, name }
     }
 
     fn asked<'a>(&'a self, parameters: &'a Parameters<'a>) -> Asked<'a> {
@@ -39,7 +40,8 @@ impl Bench {
             Action::Update => &Method::PATCH,
             Action::Delete => &Method::DELETE,
         };
-        let head = Head { method, headers: &self.headers, settings: &self.settings };
+        let (headers, settings, limits) = (&self.headers, &self.settings, &self.limits);
+        let head = Head { method, headers, settings, limits };
         Asked { head, action: self.action, name: self.name, parameters }
     }
 

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::{MediaType, RequestError};
+use super::{Limits, MediaType, RequestError};
 
 /// The most JSON that a CSV body becomes, in bytes: names are repeated for each row.
 const MAX_JSON_BYTES: usize = 64 * 1024 * 1024;
@@ -60,16 +60,22 @@ pub(crate) enum Purpose {
 /// [`RequestError::Body`] (PGRST102) says what is wrong with it.
 pub(crate) fn parse(
     body: Bytes,
-    media: &MediaType,
-    purpose: Purpose,
+    (media, purpose): (&MediaType, Purpose),
     columns: Option<&[Cow<'_, str>]>,
+    limits: &Limits,
 ) -> Result<Payload, RequestError> {
     match (media, purpose) {
         (MediaType::Json, _) => match columns {
-            Some(columns) => Ok(Payload::raw(body, sorted(columns))),
-            None => parse_json(body, purpose),
+            Some(columns) => {
+                check_size(&body, limits)?;
+                Ok(Payload::raw(body, sorted(columns)))
+            }
+            None => {
+                check_size(&body, limits)?;
+                parse_json(body, purpose, limits)
+            }
         },
-        (MediaType::Csv, _) => parse_csv(&body),
+        (MediaType::Csv, _) => parse_csv(&body, limits),
         (MediaType::Form, _) => parse_form(&body),
         (MediaType::Plain | MediaType::Xml | MediaType::Binary, Purpose::Arguments) => {
             let keys = columns.map(sorted).unwrap_or_default();
@@ -86,18 +92,51 @@ fn sorted(columns: &[Cow<'_, str>]) -> Vec<String> {
     keys
 }
 
-fn parse_json(body: Bytes, purpose: Purpose) -> Result<Payload, RequestError> {
+fn too_many_rows(limit: usize) -> RequestError {
+    RequestError::Body(format!("The body has more than {limit} rows; send it in parts"))
+}
+
+fn too_many_keys(limit: usize) -> RequestError {
+    RequestError::Body(format!("An object of the body has more than {limit} keys"))
+}
+
+/// Refuse JSON with too many rows, or so deep that it exhausts PostgreSQL's stack: values are parsed there only.
+fn check_size(body: &[u8], limits: &Limits) -> Result<(), RequestError> {
+    let is_array = body.iter().find(|it| !it.is_ascii_whitespace()) == Some(&b'[');
+    let (mut depth, mut rows) = (0_usize, 1_usize);
+    let (mut is_text, mut is_escaped) = (false, false);
+    for byte in body {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = is_text,
+            b'"' => is_text = !is_text,
+            _ if is_text => {}
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b',' if depth == 1 && is_array => rows += 1,
+            _ => {}
+        }
+        if depth > limits.body_depth {
+            let limit = limits.body_depth;
+            return Err(RequestError::Body(format!("The body is nested deeper than {limit} levels")));
+        }
+    }
+    if rows > limits.rows { Err(too_many_rows(limits.rows)) } else { Ok(()) }
+}
+
+fn parse_json(body: Bytes, purpose: Purpose, limits: &Limits) -> Result<Payload, RequestError> {
     if body.is_empty() && purpose == Purpose::Arguments {
         return Ok(Payload::json(Bytes::from_static(b"{}"), BTreeSet::new(), true));
     }
     let bytes = body.clone();
     let mut reader = serde_json::Deserializer::from_slice(&bytes);
-    let shape = reader.deserialize_any(Outermost).and_then(|it| reader.end().map(|()| it));
+    let shape = reader.deserialize_any(Outermost(*limits)).and_then(|it| reader.end().map(|()| it));
     match shape.map_err(|_| RequestError::Body("Empty or invalid json".into()))? {
         Shape::Object(keys) => Ok(Payload::json(body, keys, true)),
         Shape::Rows(keys) => Ok(Payload::json(body, keys, false)),
         Shape::Other => Ok(Payload::json(Bytes::from_static(b"[]"), BTreeSet::new(), false)),
         Shape::Ragged => Err(RequestError::Body("All object keys must match".into())),
+        Shape::TooManyKeys => Err(too_many_keys(limits.columns)),
     }
 }
 
@@ -110,10 +149,13 @@ enum Shape<'de> {
     Ragged,
     /// A number, text or the like; or an empty array.
     Other,
+    /// More keys than an object may have.
+    TooManyKeys,
 }
 
 /// Reads keys, skips values.
-struct Outermost;
+#[derive(Clone, Copy)]
+struct Outermost(Limits);
 
 impl<'de> Visitor<'de> for Outermost {
     type Value = Shape<'de>;
@@ -127,6 +169,10 @@ impl<'de> Visitor<'de> for Outermost {
         while let Some(Key(key)) = map.next_key()? {
             keys.insert(key);
             map.next_value::<IgnoredAny>()?;
+            if keys.len() > self.0.columns {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                return Ok(Shape::TooManyKeys);
+            }
         }
         Ok(Shape::Object(keys))
     }
@@ -134,7 +180,11 @@ impl<'de> Visitor<'de> for Outermost {
     fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> Result<Self::Value, A::Error> {
         let mut first: Option<BTreeSet<Cow<'de, str>>> = None;
         let mut ragged = false;
-        while let Some(Element(shape)) = rows.next_element()? {
+        while let Some(shape) = rows.next_element_seed(self)? {
+            if matches!(shape, Shape::TooManyKeys) {
+                while rows.next_element::<IgnoredAny>()?.is_some() {}
+                return Ok(shape);
+            }
             match (shape, &first) {
                 (Shape::Object(keys), None) => first = Some(keys),
                 (Shape::Object(keys), Some(wanted)) => ragged |= keys != *wanted,
@@ -174,11 +224,11 @@ impl<'de> Visitor<'de> for Outermost {
 }
 
 /// An element of the outermost array.
-struct Element<'de>(Shape<'de>);
+impl<'de> serde::de::DeserializeSeed<'de> for Outermost {
+    type Value = Shape<'de>;
 
-impl<'de> serde::Deserialize<'de> for Element<'de> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Outermost).map(Self)
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Shape<'de>, D::Error> {
+        deserializer.deserialize_any(self)
     }
 }
 
@@ -202,13 +252,17 @@ fn parse_form(body: &[u8]) -> Result<Payload, RequestError> {
 /// CSV with a header row as a JSON array; the unquoted text `NULL` is null.
 ///
 /// Written in one pass: names are repeated for each row, so what a small body may grow to is bounded too.
-fn parse_csv(body: &[u8]) -> Result<Payload, RequestError> {
+fn parse_csv(body: &[u8], limits: &Limits) -> Result<Payload, RequestError> {
     let text = std::str::from_utf8(body).map_err(|_| RequestError::Body("The body is not UTF-8".into()))?;
     let mut records = Records { characters: text.chars().peekable() };
     let mut header = Vec::new();
     if !records.read(&mut header) {
         return Err(RequestError::Body("parse error (not enough input) at \"\"".into()));
     }
+    if header.len() > limits.columns {
+        return Err(too_many_keys(limits.columns));
+    }
+    let mut rows = 0;
     let names: Vec<String> = header.iter().map(|it| format!("{}:", json_text(it))).collect();
     let mut out = String::from("[");
     let mut record = Vec::with_capacity(header.len());
@@ -223,6 +277,10 @@ fn parse_csv(body: &[u8]) -> Result<Payload, RequestError> {
             out.push_str(&if cell == "NULL" { Cow::Borrowed("null") } else { json_text(cell) });
         }
         out.push('}');
+        rows += 1;
+        if rows > limits.rows {
+            return Err(too_many_rows(limits.rows));
+        }
         if out.len() > MAX_JSON_BYTES {
             return Err(RequestError::Body("The CSV is too large; send it in parts".into()));
         }
@@ -280,7 +338,7 @@ mod tests {
 
     fn check(media: &str, purpose: Purpose, body: &str) -> String {
         let media = MediaType::parse(media);
-        match parse(Bytes::copy_from_slice(body.as_bytes()), &media, purpose, None) {
+        match parse(Bytes::copy_from_slice(body.as_bytes()), (&media, purpose), None, &Limits::default()) {
             Ok(it) => format!("{} {}", it.keys.join(","), String::from_utf8_lossy(&it.body)),
             Err(error) => error.to_string(),
         }
@@ -316,6 +374,33 @@ mod tests {
             check("application/x-www-form-urlencoded", Purpose::Rows, "a=1&b=x+y"),
             r#"a,b {"a":"1","b":"x y"}"#
         );
+    }
+
+    #[test]
+    fn rows_keys_and_depth_are_bounded() {
+        let limits = Limits { rows: 2, columns: 2, body_depth: 9, ..Limits::default() };
+        let check = |media: &str, body: &str, columns: Option<&[Cow<'_, str>]>| {
+            let body = Bytes::copy_from_slice(body.as_bytes());
+            let parsed = parse(body, (&MediaType::parse(media), Purpose::Rows), columns, &limits);
+            parsed.map_or_else(|it| it.to_string(), |_| "ok".into())
+        };
+        let json = |body: &str| check("application/json", body, None);
+        assert_eq!(json(r#"[{"a":1,"b":2},{"a":1,"b":2}]"#), "ok");
+        let rows = "The body has more than 2 rows; send it in parts";
+        assert_eq!(json("[{},{},{}]"), rows);
+        let keys = "An object of the body has more than 2 keys";
+        assert_eq!(json(r#"{"a":1,"b":2,"c":3,"d":4}"#), keys);
+        assert_eq!(json(r#"[{"a":1,"b":2,"c":3},{"a":1}]"#), keys);
+        assert_eq!(check("text/csv", "a,b\n1,2\n1,2\n", None), "ok");
+        assert_eq!(check("text/csv", "a,b\n1,2\n1,2\n1,2", None), rows);
+        assert_eq!(check("text/csv", "a,b,c\n1,2,3", None), keys);
+        let raw = |body: &str| check("application/json", body, Some(&["a".into()]));
+        assert_eq!(raw(r#"[{"a":"[[,,\"{,"},{"a":[1,2,3]}]"#), "ok");
+        assert_eq!(raw("[{},{},{}]"), rows);
+        let nested = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth - 1), "]".repeat(depth - 1));
+        let deep = "The body is nested deeper than 9 levels";
+        assert_eq!((raw(&nested(9)).as_str(), json(&nested(9)).as_str()), ("ok", "ok"));
+        assert_eq!((raw(&nested(10)).as_str(), json(&nested(10)).as_str()), (deep, deep));
     }
 
     #[test]

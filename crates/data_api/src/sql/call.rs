@@ -19,11 +19,12 @@ pub(crate) fn call(
     let function = plan.function;
     let mut sql = Sql::new();
     sql.explain(&plan.shaped.media);
-    sql.text("with pgrst_source as (").result(plan, payload).text(") select ");
+    sql.text("with pgrst_source as (").result(plan, payload).text(")");
+    sql.named_rows(&plan.shaped).text(" select ");
     sql.total(&plan.shaped.rows, count, max_rows).text(", ");
     sql.text(if function.returns.set { "count(*), " } else { "1, " });
     sql.response_settings(&plan.shaped).text(", null, null, ").body(&plan.shaped, Some(function));
-    sql.text(" from (").level(None, &plan.shaped.rows).text(") _t");
+    sql.text(" from ").shown_rows(&plan.shaped);
     sql.finish()
 }
 

@@ -1,12 +1,36 @@
 //! How rows become the body, and what else the row of a statement carries.
 
 use crate::catalog::Function;
-use crate::plan::{Representation, Shaped};
+use crate::plan::{From, Representation, Shaped};
 use crate::request::MediaType;
 
-use super::Sql;
+use super::{SOURCE, Sql};
+
+/// The name of the rows as they are shown, where it is needed.
+const ROWS: &str = "pgrst_rows";
+
+/// Whether rows that a mutation or function gave are shown by name: CSV looks at them twice.
+fn names_rows(shaped: &Shaped<'_>) -> bool {
+    shaped.representation == Representation::Csv && matches!(shaped.rows.from, From::Source)
+}
 
 impl Sql {
+    /// Between the rows that a mutation or function gave and the `select` of the answer.
+    pub(super) fn named_rows(&mut self, shaped: &Shaped<'_>) -> &mut Self {
+        if names_rows(shaped) {
+            self.text(", ").text(ROWS).text(" as (").level(None, &shaped.rows).text(")");
+        }
+        self
+    }
+
+    /// What an answer's `select` is from: the rows as they are shown.
+    pub(super) fn shown_rows(&mut self, shaped: &Shaped<'_>) -> &mut Self {
+        if names_rows(shaped) {
+            return self.text(ROWS).text(" _t");
+        }
+        self.text("(").level(None, &shaped.rows).text(") _t")
+    }
+
     /// `explain (…) ` when the client asks for the plan instead of the rows.
     pub(super) fn explain(&mut self, media: &MediaType) -> &mut Self {
         let MediaType::Plan(plan) = media else { return self };
@@ -37,7 +61,7 @@ impl Sql {
                 self.json(is_value, is_single, stripped)
             }
             Representation::Object { stripped } => self.json(is_value, true, stripped),
-            Representation::Csv => self.csv(),
+            Representation::Csv => self.csv(if names_rows(shaped) { ROWS } else { SOURCE }),
             Representation::GeoJson => self.text(
                 "json_build_object('type', 'FeatureCollection', 'features', coalesce(json_agg(st_asgeojson(_t.*)::json), '[]'))",
             ),
@@ -61,11 +85,10 @@ impl Sql {
     }
 
     /// A header row and the rows as PostgreSQL writes records, without their parentheses.
-    fn csv(&mut self) -> &mut Self {
-        self.text(
-            "(select coalesce(string_agg(_k, ','), '') from (select row_to_json(_h.*) as _r from pgrst_source _h limit 1) _h, json_object_keys(_h._r) _k)",
-        );
-        self.text(
+    fn csv(&mut self, rows: &'static str) -> &mut Self {
+        self.text("(select coalesce(string_agg(_k, ','), '') from (select row_to_json(_h.*) as _r from ")
+            .text(rows);
+        self.text(" _h limit 1) _h, json_object_keys(_h._r) _k)").text(
             " || E'\\n' || coalesce(string_agg(substring(_t::text, 2, length(_t::text) - 2), E'\\n'), '')",
         )
     }

@@ -7,7 +7,7 @@ use insta::assert_snapshot;
 
 use crate::catalog::sample;
 use crate::plan::{self, Context};
-use crate::request::{Action, Head, Parameters, Request};
+use crate::request::{Action, Head, Limits, Parameters, Request};
 
 /// The statement of a request: `METHOD name?query`, header lines, body. Errors by their code.
 fn check(head: &str, body: &str) -> String {
@@ -32,7 +32,8 @@ fn check(head: &str, body: &str) -> String {
     };
     let method: Method = method.parse().unwrap();
     let parameters = Parameters::decode(query);
-    let head = Head { method: &method, headers: &headers, settings: &settings };
+    let limits = &Limits::default();
+    let head = Head { method: &method, headers: &headers, settings: &settings, limits };
     let body = Bytes::copy_from_slice(body.as_bytes());
     let request = Request::parse(head, action, &parameters, body).unwrap();
     let context = Context { catalog: &catalog, settings: &settings, request: &request };

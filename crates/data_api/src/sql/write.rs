@@ -18,7 +18,8 @@ pub(crate) fn write(plan: &WritePlan<'_>, with_location: bool) -> store::Stateme
         return sql.finish();
     }
     sql.explain(&plan.shaped.media);
-    sql.text("with pgrst_source as (").change(plan, true).text(") select null::bigint, count(*), ");
+    sql.text("with pgrst_source as (").change(plan, true).text(")");
+    sql.named_rows(&plan.shaped).text(" select null::bigint, count(*), ");
     sql.response_settings(&plan.shaped).text(", ").inserted(&plan.change).text(", ");
     if with_location {
         sql.location(plan.table);
@@ -30,7 +31,7 @@ pub(crate) fn write(plan: &WritePlan<'_>, with_location: bool) -> store::Stateme
         // What is selected is not shown; its columns may not even be returned.
         sql.text("pgrst_source _t");
     } else {
-        sql.text("(").level(None, &plan.shaped.rows).text(") _t");
+        sql.shown_rows(&plan.shaped);
     }
     sql.finish()
 }

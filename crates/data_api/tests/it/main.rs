@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod areas;
 mod calls;
 mod catalog;
 mod embeds;
@@ -14,4 +15,5 @@ mod replicas;
 mod rights;
 mod settings;
 mod support;
+mod uses;
 mod writes;

@@ -19,7 +19,7 @@ use tower::ServiceExt as _;
 const SEED: &str = include_str!("seed.sql");
 
 /// What a request line cannot hold as it is.
-const UNFIT: &AsciiSet =
+pub(crate) const UNFIT: &AsciiSet =
     &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'\\').add(b'^').add(b'{').add(b'}');
 
 static SHARED: OnceCell<Api> = OnceCell::const_new();
@@ -55,6 +55,12 @@ impl Api {
         let pools = PoolSettings { idle_timeout: idle, ..PoolSettings::default() };
         test.databases = Databases::new(test.databases.server().clone(), pools);
         Self::of(test, RestSettings::default(), Config::default()).await
+    }
+
+    /// A project with nothing in it.
+    pub(crate) async fn empty(name: &str) -> Self {
+        let settings = RestSettings { db_tx_end: "commit-allow-override".into(), ..RestSettings::default() };
+        Self::around(testkit::project(name).await, settings, Config::default())
     }
 
     /// A project with `schema` in it, whose reads `standby` may answer.

@@ -45,7 +45,7 @@ pub(crate) async fn run(auth: &Auth, ctx: &Context, query: &Parameters) -> Landi
         Err(error) => return Landing::Lost(error),
     };
     let target = ctx.redirect_or(flow.referrer.as_deref());
-    match finish(auth, ctx, query, &flow).await {
+    match Box::pin(finish(auth, ctx, query, &flow)).await {
         Ok(Done::SignedIn(tokens)) => Landing::SignedIn { target, tokens },
         Ok(Done::Code(code)) => Landing::Code { target, code },
         Err(error) => Landing::Failed { target, error },

@@ -449,8 +449,11 @@ pub(super) static PRESETS: &[Preset] = &[
     },
 ];
 
+/// Name, issuer, claims that it has by other names, and when an address counts as verified.
+pub(super) type Issuer = (&'static str, &'static str, &'static [(&'static str, &'static str)], Verified);
+
 /// ID tokens that apps get without us, from issuers whose redirects work otherwise; the claims that they have.
-pub(super) static ISSUERS: &[(&str, &str, &[(&str, &str)], Verified)] = &[
+pub(super) static ISSUERS: &[Issuer] = &[
     (
         "facebook",
         "https://www.facebook.com",
