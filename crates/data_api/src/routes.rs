@@ -398,7 +398,6 @@ impl<'a> Exchange<'a> {
         if let Some((prepared, shape)) = self.prepared(asked, &body) {
             return self.run_prepared(asked, &prepared, &shape).await;
         }
-        // Apart, so that the usual case is not as large as the largest.
         Box::pin(self.write_afresh(action, name, (&parameters, body))).await
     }
 
@@ -436,7 +435,6 @@ impl<'a> Exchange<'a> {
         if let Some((prepared, shape)) = self.prepared(asked, &body) {
             return self.run_prepared(asked, &prepared, &shape).await;
         }
-        // Apart, so that the usual case is not as large as the largest.
         Box::pin(self.call_afresh(action, name, (&parameters, body))).await
     }
 

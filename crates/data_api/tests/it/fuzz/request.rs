@@ -87,16 +87,8 @@ const TABLES: [Table; 15] = [
     Table { name: "passengers", columns: &["id", "name", "email"], embeds: &[("tickets", 5)] },
 ];
 
-const CALLS: [&str; 8] = [
-    "/rpc/station_list?",
-    "/rpc/rows_of?wanted={1,2}&",
-    "/rpc/station?wanted=1&",
-    "/rpc/altitudes?",
-    "/rpc/both?",
-    "/rpc/split?fare=3.25&",
-    "/rpc/add_times?minutes=1&",
-    "/rpc/sum_of?numbers=1&numbers=2&",
-];
+const CALLS: [(&str, usize); 3] =
+    [("/rpc/station_list?", 1), ("/rpc/rows_of?wanted={1,2}&", 0), ("/rpc/station?wanted=1&", 1)];
 
 const VALUES: [&str; 12] =
     ["1", "Lund", "", "null", "it's", "a\"b", "{1,2}", "[1,5)", "2023-07-01", "x*", "{\"a\":1}", "\\"];
@@ -127,18 +119,18 @@ impl<'t> Tape<'t> {
         text
     }
 
-    /// A select list; `path` and what lies below it are remembered for other parameters.
+    /// A select list; embeds are remembered in `below`, for the other parameters.
     fn select(&mut self, table: &Table, path: &str, below: &mut Vec<(String, usize)>) -> String {
         let mut items = Vec::new();
         for idx in 0..=self.byte() % 4 {
-            items.push(match self.byte() % 8 {
-                0 => "*".to_owned(),
-                1 => self.one(&["count()", "n:count()", "id.count()", "id.sum()::text"]).to_string(),
-                2..5 if path.split('.').count() < 4 => self.embed(table, (path, idx), below),
+            items.push(match self.byte() % 16 {
+                0 if idx == 0 => "*".to_owned(),
+                1 => self.one(&["count()", "n:count()", "id.count()", "id.sum()::text"]).to_owned(),
+                2..8 if path.split('.').count() < 5 => self.embed(table, (path, idx), below),
                 _ => {
-                    let alias = if self.once_in(4) { format!("a{idx}:") } else { String::new() };
                     let column = self.column(table);
-                    format!("{alias}{column}{}", self.one(&["", "", "", "", "::text", ".max()", ".count()"]))
+                    let alias = self.one(&["a", "b", "c"]);
+                    format!("{alias}{idx}:{column}{}", self.one(&["", "", "", "", "", "::text", ".max()"]))
                 }
             });
         }
@@ -153,10 +145,12 @@ impl<'t> Tape<'t> {
     ) -> String {
         let (target, number) = self.one(table.embeds);
         let inner = self.one(&["", "", "!inner", "!left"]);
+        let bare = target.split('!').next().unwrap_or_default();
+        let is_taken = below.iter().any(|(it, _)| *it == format!("{path}{bare}."));
         let (head, key) = match self.byte() % 3 {
-            0 => (String::new(), target.split('!').next().unwrap_or_default().to_owned()),
-            1 => (format!("e{idx}:"), format!("e{idx}")),
-            _ => ("...".to_owned(), target.split('!').next().unwrap_or_default().to_owned()),
+            0 if !is_taken => (String::new(), bare.to_owned()),
+            1 if !is_taken => ("...".to_owned(), bare.to_owned()),
+            _ => (format!("e{idx}:"), format!("e{idx}")),
         };
         let path = format!("{path}{key}.");
         below.push((path.clone(), number));
@@ -199,14 +193,14 @@ impl<'t> Tape<'t> {
         format!("({})", items.join(","))
     }
 
-    /// Filters, orders and pages of one level.
-    fn parameters(&mut self, table: &Table, path: &str, text: &mut String) {
+    /// Filters, orders and pages of one level, below which `embeds` are.
+    fn parameters(&mut self, table: &Table, (path, embeds): (&str, &[&str]), text: &mut String) {
         while self.once_in(2) {
             let column = self.column(table);
             match self.byte() % 8 {
                 0 => write!(text, "&{path}or={}", self.logic(table, 0)),
-                1 => {
-                    let embed = self.one(table.embeds).0.split('!').next().unwrap_or_default();
+                1 if !embeds.is_empty() => {
+                    let embed = self.one(embeds);
                     write!(text, "&{path}{embed}={}", self.one(&["is.null", "not.is.null", "is.not_null"]))
                 }
                 2 => write!(
@@ -214,9 +208,13 @@ impl<'t> Tape<'t> {
                     "&{path}order={column}{}",
                     self.one(&["", ".desc", ".asc.nullsfirst", ".nullslast"])
                 ),
-                3 => {
-                    let embed = self.one(table.embeds).0.split('!').next().unwrap_or_default();
-                    write!(text, "&{path}order={embed}({})", self.one(&["id", "name", "a0"]))
+                3 if !embeds.is_empty() => {
+                    write!(
+                        text,
+                        "&{path}order={}({}).desc",
+                        self.one(embeds),
+                        self.one(&["id", "name", "a0"])
+                    )
                 }
                 4 => write!(text, "&{path}limit={}", self.one(&["0", "1", "5"])),
                 5 => write!(text, "&{path}offset={}", self.one(&["0", "1"])),
@@ -235,7 +233,6 @@ impl<'t> Tape<'t> {
             "application/vnd.pgrst.array+json;nulls=stripped",
             "application/vnd.pgrst.plan+json",
             "text/html",
-            "application/geo+json",
         ]);
         let mut preferences = vec!["tx=rollback"];
         for words in [
@@ -253,7 +250,9 @@ impl<'t> Tape<'t> {
         let object = |tape: &mut Self| {
             let mut pairs = Vec::new();
             for column in table.columns.iter().filter(|it| !matches!(**it, "label" | "words")) {
-                if tape.once_in(2) {
+                if Some(column) == table.columns.first() {
+                    pairs.push(format!("\"{column}\":{}", tape.one(&["901", "1", "null"])));
+                } else if tape.once_in(4) {
                     pairs.push(format!(
                         "\"{column}\":{}",
                         tape.one(&["null", "1", "\"x\"", "{\"a\":[1]}", "[]", "\"9 mm\""])
@@ -272,18 +271,20 @@ impl<'t> Tape<'t> {
 
 impl From<Tape<'_>> for Asked {
     fn from(mut tape: Tape<'_>) -> Self {
-        let is_call = tape.once_in(6);
-        let table = &tape.one(if is_call { &TABLES[1..2] } else { &TABLES });
-        let method = match is_call {
-            true => "GET",
-            false => tape.one(&["GET", "GET", "GET", "HEAD", "POST", "PATCH", "DELETE", "PUT"]),
-        };
-        let mut uri = if is_call { tape.one(&CALLS).to_owned() } else { format!("/{}?", table.name) };
+        let call = tape.once_in(6).then(|| tape.one(&CALLS));
+        let number = call.map_or_else(|| tape.byte() % TABLES.len(), |(_, number)| number);
+        let table = TABLES.get(number).expect("calls name tables");
+        let methods = ["GET", "GET", "GET", "HEAD", "POST", "PATCH", "DELETE", "PUT"];
+        let method = if call.is_some() { "GET" } else { tape.one(&methods) };
+        let mut uri = call.map_or_else(|| format!("/{}?", table.name), |(path, _)| path.to_owned());
         let mut below = Vec::new();
         let _ = write!(uri, "select={}", tape.select(table, "", &mut below));
-        tape.parameters(table, "", &mut uri);
+        below.insert(0, (String::new(), number));
         for (path, number) in &below {
-            tape.parameters(TABLES.get(*number).expect("embeds name tables"), path, &mut uri);
+            let keys = below.iter().filter_map(|(it, _)| it.strip_prefix(path.as_str())?.strip_suffix('.'));
+            let embeds: Vec<&str> = keys.filter(|it| !it.contains('.')).collect();
+            let table = TABLES.get(*number).expect("embeds name tables");
+            tape.parameters(table, (path, &embeds), &mut uri);
         }
         if method == "PUT" {
             let _ = write!(uri, "&{}=eq.1", table.columns.first().expect("tables have columns"));
