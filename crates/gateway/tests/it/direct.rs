@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::world::{World, now, project, show, token};
 
-async fn world(rest: RestSettings) -> (World, Project) {
+/// A gateway before the data API alone, for a project with these settings.
+pub(crate) async fn world(rest: RestSettings) -> (World, Project) {
     let config = Config { direct: true, require_api_key: false, ..Config::default() };
     let world = World::with(config, ServeSettings::default()).await;
     let project = Project { rest, version: 2, ..project("default", 2) };

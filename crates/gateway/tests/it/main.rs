@@ -5,6 +5,7 @@
 mod access;
 mod answers;
 mod configured;
+mod contract;
 mod direct;
 mod limits;
 mod operations;

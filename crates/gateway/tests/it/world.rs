@@ -17,7 +17,7 @@ use base64::prelude::BASE64_STANDARD;
 use common::jwt::{Key, KeyRing};
 use common::{
     ApiKeys, Caller, ClientAddress, Directory, DirectoryError, Finding, Login, Logins, Project, ProjectId,
-    ProjectRef, PublicUrl, RequestId,
+    ProjectRef, PublicUrl, RequestId, StageTimes,
 };
 use gateway::{Config, Drained, Gateway, Metrics, ServeSettings, Services};
 use http::{HeaderMap, StatusCode, Uri};
@@ -195,6 +195,7 @@ fn service(name: &'static str) -> Router {
         .route("/rows", get(rows))
         .route("/rows/{bytes}", get(rows_of))
         .route("/events", get(events))
+        .route("/timed", get(timed))
         .route("/framed/{status}", any(framed))
         .route("/own", get(|| async { [("x-frame-options", "SAMEORIGIN"), ("x-request-id", "mine")] }))
         .fallback(echo)
@@ -224,6 +225,15 @@ async fn rows_of(axum::extract::Path(bytes): axum::extract::Path<usize>) -> Resp
     let body = "[".to_owned() + &" ".repeat(bytes.saturating_sub(2)) + "]";
     let headers = [("content-type", "application/json; charset=utf-8"), ("content-range", "0-9/*")];
     (headers, body).into_response()
+}
+
+/// As the data API answers when its stages are measured.
+async fn timed() -> Response {
+    let ms = Duration::from_millis;
+    let times = StageTimes { parse: ms(1), plan: Some(ms(2)), transaction: Some(ms(3)), response: ms(4) };
+    let mut response = StatusCode::OK.into_response();
+    response.extensions_mut().insert(times);
+    response
 }
 
 async fn events() -> Response {
