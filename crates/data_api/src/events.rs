@@ -116,3 +116,56 @@ impl Event<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Level, Metadata, Subscriber};
+
+    use super::*;
+    use crate::Error;
+    use crate::error::RequestError;
+
+    /// Remembers the levels of what is logged.
+    #[derive(Clone, Default)]
+    struct Levels(Arc<Mutex<Vec<Level>>>);
+
+    impl Subscriber for Levels {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn event(&self, event: &tracing::Event<'_>) {
+            self.0.lock().unwrap().push(*event.metadata().level());
+        }
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+
+    fn raised(code: &str) -> Error {
+        let error = store::PgError { code: code.into(), message: "m".into(), detail: None, hint: None };
+        Error::of_store(store::Error::Statement(error), true)
+    }
+
+    #[test]
+    fn what_a_project_raises_never_fills_the_log_with_errors() {
+        let levels = Levels::default();
+        tracing::subscriber::with_default(levels.clone(), || {
+            for code in ["P0002", "PT500", "38000", "54001", "XX000"] {
+                assert!(raised(code).is_raised(), "{code}");
+                Event::Raised { error: &raised(code) }.emit();
+            }
+        });
+        let expected = [Level::DEBUG, Level::DEBUG, Level::DEBUG, Level::DEBUG, Level::WARN];
+        assert_eq!(*levels.0.lock().unwrap(), expected);
+        assert!(Error::from(RequestError::ResponseStatus).is_raised());
+        assert!(!raised("22023").is_raised());
+        assert!(!Error::Store(store::Error::PoolTimeout).is_raised());
+    }
+}

@@ -257,6 +257,9 @@ pub(crate) struct Test {
     /// Run this part only: fmt, clippy, cargo, doc, deny, tidy, system or clients.
     #[arg(long, value_name = "PART")]
     pub(crate) only: Option<crate::commands::TestPart>,
+    /// Let the random tests run for minutes rather than seconds.
+    #[arg(long)]
+    pub(crate) long: bool,
 }
 
 /// What links in mails can start with.

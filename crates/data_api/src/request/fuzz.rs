@@ -173,8 +173,9 @@ proptest! {
         };
         let pairs = sorted(&text);
         // Values of one name are listed in one.
-        prop_assume!(pairs.windows(2).all(|it| it[0].0 != it[1].0));
-        prop_assert_eq!(sorted(&Parameters::decode(&text).canonical()), pairs);
+        if pairs.windows(2).all(|it| it[0].0 != it[1].0) {
+            prop_assert_eq!(sorted(&Parameters::decode(&text).canonical()), pairs);
+        }
     }
 
     #[test]

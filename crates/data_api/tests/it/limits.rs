@@ -130,3 +130,42 @@ fn a_name_of_any_length_is_not_found_soon() {
         assert!(answer.starts_with("404 ") || answer.starts_with("400 "), "{answer:.80}");
     }
 }
+
+#[test]
+fn the_page_tells_the_bounds_as_they_are() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/compat.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let Limits {
+        query_bytes,
+        select_items,
+        embeds,
+        embed_depth,
+        filters,
+        logic_depth,
+        json_steps,
+        order_terms,
+        columns,
+        rows,
+        body_depth,
+    } = Limits::default();
+    let bounds = [
+        query_bytes,
+        select_items,
+        embeds,
+        embed_depth,
+        filters,
+        logic_depth,
+        json_steps,
+        order_terms,
+        columns,
+        rows,
+        body_depth,
+    ];
+    let table = page.lines().skip_while(|it| !it.starts_with("| Of one request ")).skip(2);
+    let told: Vec<usize> = table
+        .map_while(|it| it.strip_prefix("| ")?.split(" | ").nth(1))
+        .map(|it| it.chars().take_while(|it| *it != ' ').filter(char::is_ascii_digit).collect::<String>())
+        .map(|it| it.parse().unwrap())
+        .collect();
+    assert_eq!(told, bounds);
+}

@@ -29,6 +29,8 @@ struct Ground {
     checkout: Checkout,
     /// Shared by all test processes: one `initdb` instead of one per binary.
     postgres: Option<Ephemeral>,
+    /// Whether random tests take their time.
+    long: bool,
 }
 
 /// Run the parts one after another; a failing one does not stop the rest.
@@ -52,7 +54,7 @@ pub(crate) async fn run(args: Test, output: Output, environment: Environment) ->
     } else {
         None
     };
-    let ground = Ground { checkout, postgres };
+    let ground = Ground { checkout, postgres, long: args.long };
     let mut total = Counts::default();
     let mut failed = Vec::new();
     for (idx, part) in parts.iter().enumerate() {

@@ -6,6 +6,9 @@ use super::Ground;
 use super::count::Counts;
 use super::watch::Command;
 
+/// Cases of each random test with `--long`: some five minutes in all. Proptest's own default is 256.
+const LONG_CASES: &str = "100000";
+
 /// One part; all but the last four are in the default run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Part {
@@ -57,7 +60,10 @@ impl Part {
         Some(match self {
             Self::Fmt => cargo("fmt --all --check"),
             Self::Clippy => cargo("clippy --workspace --all-targets --locked -- -D warnings"),
-            Self::Cargo => with_postgres(cargo("test --workspace --no-fail-fast --locked"), ground),
+            Self::Cargo => {
+                let command = with_postgres(cargo("test --workspace --no-fail-fast --locked"), ground);
+                if ground.long { command.env("PROPTEST_CASES", LONG_CASES) } else { command }
+            }
             Self::Doc => cargo("doc --workspace --no-deps --locked").env("RUSTDOCFLAGS", "-D warnings"),
             Self::Deny if !has_cargo_deny() => return None,
             Self::Deny => cargo("deny --offline check licenses bans sources"),
