@@ -61,8 +61,8 @@ impl Rule {
     pub(super) fn limit(self, settings: &AuthSettings) -> Limit {
         let (max, per) = match self {
             Self::Refresh => (settings.rate_limit_token_refresh, FIVE_MINUTES),
-            Self::SignIn => (settings.rate_limit_sign_in, FIVE_MINUTES),
-            Self::SignUp | Self::Otp | Self::MagicLink | Self::Recover | Self::Resend | Self::Update => {
+            Self::SignIn | Self::SignUp => (settings.rate_limit_sign_in, FIVE_MINUTES),
+            Self::Otp | Self::MagicLink | Self::Recover | Self::Resend | Self::Update => {
                 (settings.rate_limit_otp, FIVE_MINUTES)
             }
             Self::Anonymous => (settings.rate_limit_anonymous_users, Duration::from_secs(3600)),
