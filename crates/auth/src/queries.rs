@@ -2,6 +2,7 @@
 //!
 //! Callers hold a connection for these calls only. All text is ours; client input travels as parameters.
 
+mod audit;
 mod change;
 mod custom;
 mod external;
@@ -12,9 +13,10 @@ pub(crate) mod outbox;
 pub(crate) mod passkeys;
 mod read;
 
+pub(crate) use audit::audit_page;
 pub(crate) use change::{
     Applied, Audit, Change, Claim, EndSessions, FlowState, OneTimeToken, Save, Spend, Touch, apply,
-    apply_and_read, count_attempt, count_attempts_at,
+    apply_and_read, take_attempt, take_attempts_at,
 };
 pub(crate) use custom::{count_customs, custom, customs, delete_custom, write_custom};
 pub(crate) use external::{

@@ -50,6 +50,7 @@ pub fn router(auth: Auth) -> Router {
         .route("/admin/users/{id}/factors/{factor_id}", put(factors::edit).delete(factors::delete))
         .route("/logout", post(users::logout))
         .route("/invite", post(admin::invite))
+        .route("/admin/audit", get(admin::audit))
         .route("/admin/generate_link", post(admin::generate_link))
         .route("/admin/users", get(admin::list).post(admin::create))
         .route("/admin/users/{id}", get(admin::read).put(admin::update).delete(admin::delete))

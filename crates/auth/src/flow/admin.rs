@@ -1,12 +1,15 @@
 //! What the service key may do: manage users, invite, make links.
 
+mod audit;
 mod create;
 pub(crate) mod custom;
 mod delete;
 mod link;
 mod list;
 mod update;
+mod window;
 
+pub(crate) use audit::{Query as AuditQuery, run as audit};
 pub(crate) use create::run as create;
 pub(crate) use delete::{Fields as DeleteFields, run as delete};
 pub(crate) use link::{Fields as LinkFields, InviteFields, invite, run as link};

@@ -5,7 +5,9 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 
-use crate::flow::admin::{self as manage, DeleteFields, InviteFields, LinkFields, ListQuery, UserFields};
+use crate::flow::admin::{
+    self as manage, AuditQuery, DeleteFields, InviteFields, LinkFields, ListQuery, UserFields,
+};
 use crate::request::{Body, Context, OptionalBody, Query, UserPath};
 use crate::user::{AUDIENCE, Account, UserView};
 use crate::{Auth, Error};
@@ -18,9 +20,21 @@ pub(super) async fn list(
 ) -> Result<Response, Error> {
     ctx.admin()?;
     let page = manage::list(&auth, &ctx, query).await?;
-    let users: Vec<UserView<'_>> = page.accounts.iter().map(UserView::from).collect();
+    let users: Vec<UserView<'_>> = page.items.iter().map(UserView::from).collect();
     let headers = [("x-total-count", page.total.to_string()), ("link", page.link)];
     Ok((headers, Json(json!({"users": users, "aud": AUDIENCE}))).into_response())
+}
+
+/// `GET /admin/audit?page=&per_page=&query=`.
+pub(super) async fn audit(
+    State(auth): State<Auth>,
+    ctx: Context,
+    Query(query): Query<AuditQuery>,
+) -> Result<Response, Error> {
+    ctx.admin()?;
+    let page = manage::audit(&auth, &ctx, query).await?;
+    let headers = [("x-total-count", page.total.to_string()), ("link", page.link)];
+    Ok((headers, Json(page.items)).into_response())
 }
 
 /// `POST /admin/users`.

@@ -15,6 +15,7 @@ fn only_the_service_key_manages_users() {
         let session = api.sign_up("ada@example.com").await;
         let user = format!("/admin/users/{}", session.user_id);
         let routes = [
+            (Method::GET, "/admin/audit"),
             (Method::GET, "/admin/users"),
             (Method::POST, "/admin/users"),
             (Method::GET, user.as_str()),
@@ -203,6 +204,44 @@ fn users_are_listed_in_pages_that_clients_can_follow() {
         assert_eq!(none.headers["x-total-count"], "0");
         let bad = api.admin(Method::GET, "/admin/users?page=x", Value::Null).await;
         assert_eq!(bad.refusal(), (400, "validation_failed"));
+    });
+}
+
+#[test]
+fn the_audit_log_is_read_in_pages_and_searched() {
+    testkit::run(async {
+        let api = Api::new("audit", AuthSettings::default()).await;
+        let ada = api.sign_up("ada@example.com").await;
+        api.sign_up("bob@example.com").await;
+        assert_eq!(api.sign_in("ada@example.com", PASSWORD).await.status, 200);
+        let read = async |query: &str| {
+            let path = format!("/admin/audit?{query}");
+            api.admin(Method::GET, &path, Value::Null).await
+        };
+        let actions = |page: &Value| -> Vec<String> {
+            let entries = page.as_array().unwrap().iter();
+            entries.map(|it| it["payload"]["action"].as_str().unwrap().to_owned()).collect()
+        };
+        let all = read("").await;
+        assert_eq!(all.headers["x-total-count"].to_str().unwrap(), actions(&all.body).len().to_string());
+        assert_eq!(actions(&all.body)[0], "login", "newest first");
+        let entry = &all.body[0];
+        assert_eq!(entry["payload"]["actor_id"], ada.user_id.as_str());
+        assert!(entry["created_at"].is_string() && entry["id"].is_string(), "{entry}");
+        let second = read("page=2&per_page=1").await;
+        assert_eq!(second.body, json!([all.body[1]]));
+        let link = second.headers["link"].to_str().unwrap();
+        assert!(link.starts_with("</admin/audit?page=3&per_page=1>; rel=\"next\""), "{link}");
+        assert_eq!(actions(&read("query=action:user_signedup").await.body), ["user_signedup"; 2]);
+        let bobs = read("query=author:bob@").await.body;
+        assert!(
+            bobs.as_array().unwrap().iter().all(|it| it["payload"]["actor_username"] == "bob@example.com")
+        );
+        assert!(!actions(&bobs).is_empty());
+        assert_eq!(actions(&read("query=type:%25").await.body), [""; 0], "no pattern of the client's");
+        for bad in ["query=action", "query=payload:x", "page=x"] {
+            assert_eq!(read(bad).await.refusal(), (400, "validation_failed"), "{bad}");
+        }
     });
 }
 
