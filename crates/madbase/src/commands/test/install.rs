@@ -39,6 +39,7 @@ pub(super) async fn clients(output: Output) {
     let wanted: Vec<&str> = [
         ("python3", &["-c", "import venv, ensurepip"][..], "python3-venv"),
         ("psql", &["--version"], "postgresql-client"),
+        ("chromium", &["--version"], "chromium"),
     ]
     .into_iter()
     .filter_map(|(program, args, package)| (!works(program, args)).then_some(package))
