@@ -10,6 +10,7 @@ mod guard;
 mod oauth;
 mod passkey;
 mod phone;
+mod sso;
 
 use std::borrow::Cow;
 
@@ -23,6 +24,7 @@ pub use guard::GuardError;
 pub use oauth::OAuthError;
 pub use passkey::PasskeyError;
 pub use phone::PhoneError;
+pub use sso::SsoError;
 
 /// Why auth refuses a request.
 #[derive(Debug, thiserror::Error)]
@@ -123,6 +125,9 @@ pub enum Error {
     /// About an identity provider.
     #[error(transparent)]
     External(#[from] ExternalError),
+    /// About sign-in by SAML.
+    #[error(transparent)]
+    Sso(#[from] SsoError),
     /// About our own OAuth server, or in OAuth's own words.
     #[error(transparent)]
     OAuthServer(#[from] OAuthError),
@@ -278,6 +283,7 @@ impl Error {
             Self::Passkey(it) => it.facts(),
             Self::External(it) => it.facts(),
             Self::OAuthServer(it) => it.facts(),
+            Self::Sso(it) => it.facts(),
             Self::WeakPassword { .. } => (S::UNPROCESSABLE_ENTITY, "weak_password"),
             Self::SamePassword => (S::UNPROCESSABLE_ENTITY, "same_password"),
             Self::InsufficientAal => (S::UNAUTHORIZED, "insufficient_aal"),

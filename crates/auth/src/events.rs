@@ -26,6 +26,9 @@ pub(crate) enum Event<'a> {
     SmsSent { project: &'a ProjectRef, purpose: &'static str },
     /// A provider did not take an SMS.
     SmsRefused { project: &'a ProjectRef, purpose: &'static str, reason: &'a str },
+    /// A response of an identity provider is worth nothing, or its metadata could not be had.
+    #[cfg(feature = "saml")]
+    SamlRefused { project: Option<&'a ProjectRef>, reason: &'static str },
     /// A mail was given up.
     MailLost { project: &'a ProjectRef, template: &'static str, reason: String },
 }
@@ -63,6 +66,12 @@ pub(crate) fn tell(event: &Event<'_>) {
         Event::SmsRefused { project, purpose, reason } => {
             metrics::counter!("auth_sms_total", "outcome" => "refused").increment(1);
             tracing::warn!(project.id = %project, purpose, reason, "SMS not sent");
+        }
+        #[cfg(feature = "saml")]
+        Event::SamlRefused { project, reason } => {
+            let project = project.map_or("", ProjectRef::as_str);
+            metrics::counter!("auth_saml_refused_total", "reason" => *reason).increment(1);
+            tracing::warn!(project.id = project, reason, "SAML refused");
         }
         Event::MailLost { project, template, reason } => {
             metrics::counter!("auth_mails_total", "outcome" => "lost").increment(1);

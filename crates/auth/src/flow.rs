@@ -17,6 +17,8 @@ pub(crate) mod reauthenticate;
 pub(crate) mod recover;
 pub(crate) mod resend;
 pub(crate) mod signup;
+#[cfg(feature = "saml")]
+pub(crate) mod sso;
 pub(crate) mod token;
 pub(crate) mod user;
 pub(crate) mod verify;
@@ -45,7 +47,8 @@ async fn sign_in(
     method: &str,
 ) -> Result<Option<Tokens>, Error> {
     hooks::before_created(ctx, &change.create).await?;
-    let opening = Opening::new(ctx, user_id, method)?;
+    let mut opening = Opening::new(ctx, user_id, method)?;
+    opening.session.not_after = change.session_ends;
     if ctx.project.auth.sessions_single_per_user {
         change.outlive = Some(user_id);
     }

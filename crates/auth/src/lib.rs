@@ -25,6 +25,8 @@ mod providers;
 mod queries;
 mod request;
 mod routes;
+#[cfg(feature = "saml")]
+mod saml;
 mod secret;
 mod session;
 mod sessions;
@@ -39,7 +41,7 @@ mod wire;
 
 pub use config::{Clock, Config};
 pub use error::{
-    AccountError, Error, ExternalError, FactorError, GuardError, OAuthError, PasskeyError, PhoneError,
+    AccountError, Error, ExternalError, FactorError, GuardError, OAuthError, PasskeyError, PhoneError, SsoError,
 };
 pub use routes::router;
 pub use sessions::{LiveSession, SessionManager};

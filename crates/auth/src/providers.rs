@@ -22,6 +22,8 @@ pub(crate) use custom::Custom;
 pub(crate) use exchange::Granted;
 pub(crate) use http::{Outbound, Trust};
 pub(crate) use oidc::{Expected, Issuers, TokenError, unverified_issuer};
+#[cfg(feature = "saml")]
+pub(crate) use profile::Email;
 pub(crate) use profile::Profile;
 use resolve::IdTokens;
 pub(crate) use resolve::{NotFound, Provider, base_of_custom, find, for_id_tokens, for_issuer, of_custom};

@@ -12,6 +12,8 @@ pub(crate) mod outbox;
 #[cfg(feature = "webauthn")]
 pub(crate) mod passkeys;
 mod read;
+#[cfg(feature = "saml")]
+mod sso;
 
 pub(crate) use audit::audit_page;
 pub(crate) use change::{
@@ -30,6 +32,13 @@ pub(crate) use oauth::{
 pub(crate) use read::{
     Mailed, MailedToken, Refreshing, by_email, by_id, by_phone, delete_user, flow_by_code, latest_flow,
     mailed_by_address, mailed_by_link, own_token, page, refreshing, sent_to_phone, signed_in,
+};
+
+#[cfg(feature = "saml")]
+pub(crate) use sso::{
+    ProviderKey, RelayState, SamlProvider, SsoProvider, begin_relay, count_sso_providers, delete_sso_provider,
+    new_saml_key, refresh_metadata, saml_key, sso_provider, sso_providers, take_relay, use_assertion,
+    write_sso_provider,
 };
 
 use serde::de::DeserializeOwned;

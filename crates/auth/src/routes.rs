@@ -8,6 +8,10 @@ mod factors;
 mod oauth;
 #[cfg(feature = "webauthn")]
 mod passkeys;
+#[cfg(feature = "saml")]
+mod sso;
+#[cfg(not(feature = "saml"))]
+#[path = "routes/sso_off.rs"]
 mod sso;
 mod users;
 

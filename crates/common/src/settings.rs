@@ -171,6 +171,8 @@ pub struct AuthSettings {
     /// Whether the project is an identity provider for others.
     pub oauth_server: OAuthServerSettings,
     /// Whether the old address must confirm a change of e-mail address as well as the new one.
+    /// Sign-in by SAML 2.0 at the identity providers of organisations (`/admin/sso/providers`).
+    pub saml_enabled: bool,
     pub mailer_secure_email_change: bool,
     /// Whether a new password needs the nonce of `/reauthenticate` once a session is a day old.
     pub password_require_reauthentication: bool,
@@ -302,6 +304,7 @@ impl Default for AuthSettings {
             password_require_current: false,
             manual_linking: false,
             phone_enabled: false,
+            saml_enabled: false,
             sms_autoconfirm: false,
             sms_otp_expiry_secs: 60,
             sms_otp_length: 6,

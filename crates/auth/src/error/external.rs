@@ -112,9 +112,6 @@ pub enum ExternalError {
     /// Neither Ethereum nor Solana.
     #[error("Unsupported chain")]
     Chain,
-    /// SAML is off.
-    #[error("SAML 2.0 is disabled")]
-    SamlDisabled,
     /// Providers of one's own are off.
     #[error("Custom OAuth providers are disabled")]
     CustomProvidersDisabled,
@@ -159,7 +156,6 @@ impl ExternalError {
             Self::IssuerDisabled(_) | Self::CustomDisabled(_) => (S::BAD_REQUEST, "provider_disabled"),
             Self::Web3Disabled(_) => (S::UNPROCESSABLE_ENTITY, "web3_provider_disabled"),
             Self::Chain => (S::BAD_REQUEST, "web3_unsupported_chain"),
-            Self::SamlDisabled => (S::NOT_FOUND, "saml_provider_disabled"),
             Self::CustomProvidersDisabled => (S::NOT_FOUND, "feature_disabled"),
             Self::CustomMissing => (S::NOT_FOUND, "custom_provider_not_found"),
             Self::CustomExists => (S::BAD_REQUEST, "conflict"),

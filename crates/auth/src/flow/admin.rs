@@ -5,6 +5,8 @@ mod create;
 pub(crate) mod custom;
 mod delete;
 mod link;
+#[cfg(feature = "saml")]
+pub(crate) mod sso;
 mod list;
 mod update;
 mod window;

@@ -8,6 +8,8 @@ mod callback;
 mod link;
 mod start;
 
+#[cfg(feature = "saml")]
+pub(crate) use account::ORGANISATION;
 pub(crate) use account::{Arrival, Outcome};
 pub(crate) use callback::{Landing, run as callback, token_context};
 pub(crate) use link::link;

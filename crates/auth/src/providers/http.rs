@@ -63,6 +63,17 @@ impl Outbound {
         json(url, &body)
     }
 
+    /// `GET` a document of any type; its status, whatever it is, and its body.
+    #[cfg(feature = "saml")]
+    pub(crate) async fn document(
+        &self,
+        trust: Trust,
+        url: &str,
+        headers: HeaderMap,
+    ) -> Result<(http::StatusCode, Vec<u8>), Failure> {
+        send(self.client(trust)?.get(self.check(trust, url)?).headers(headers)).await
+    }
+
     /// `POST` a form; the answer whatever its status is, because OAuth tells errors in JSON too.
     pub(crate) async fn post(
         &self,

@@ -37,7 +37,8 @@ claimed as (
     user_id = (it -> 'claim' ->> 'user_id')::uuid, auth_code = it -> 'claim' ->> 'auth_code',
     auth_code_issued_at = input.now, updated_at = input.now,
     provider_access_token = it -> 'claim' ->> 'provider_access_token',
-    provider_refresh_token = it -> 'claim' ->> 'provider_refresh_token'
+    provider_refresh_token = it -> 'claim' ->> 'provider_refresh_token',
+    session_not_after = (it -> 'claim' ->> 'session_not_after')::timestamptz
   from input where f.id = (it -> 'claim' ->> 'id')::uuid and f.user_id is null
   returning f.id
 ),

@@ -57,6 +57,9 @@ pub(crate) struct Change {
     /// The sessions of this user that exist already end now, and say so when they are refreshed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) outlive: Option<Uuid>,
+    /// When the session that is opened ends, if it does by itself.
+    #[serde(skip)]
+    pub(crate) session_ends: Option<Timestamp>,
     open: Vec<Session>,
     methods: Vec<MethodRow>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,6 +103,8 @@ pub(crate) struct Claim {
     /// The provider's tokens, sealed.
     pub(crate) provider_access_token: Option<String>,
     pub(crate) provider_refresh_token: Option<String>,
+    /// When the session ends that the code is exchanged for.
+    pub(crate) session_not_after: Option<Timestamp>,
 }
 
 /// Sessions to end: all of a user, `only` one, or all `except` one.
@@ -179,6 +184,7 @@ impl Change {
             clear: None,
             end: None,
             outlive: None,
+            session_ends: None,
             open: Vec::new(),
             methods: Vec::new(),
             refresh: None,

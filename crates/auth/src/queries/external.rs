@@ -63,9 +63,10 @@ pub(crate) struct ClientState {
 pub(crate) struct Candidates {
     /// Who has signed in with this very identity before.
     pub(crate) known: Option<Uuid>,
-    /// Who has signed in with one of the verified addresses, verified then too, by any provider but an organisation's.
+    /// Who has signed in with one of the verified addresses, verified then too: by any provider but an organisation's,
+    /// or by this very organisation.
     pub(crate) by_identity: Vec<Uuid>,
-    /// Whose address is one of the verified ones.
+    /// Whose address is one of the verified ones. Never for an organisation: its users are apart from all others.
     pub(crate) by_address: Vec<Uuid>,
     /// Whether somebody has the address that a new user would get.
     pub(crate) taken: bool,
@@ -91,11 +92,12 @@ const TAKE_STATE: &str = "delete from auth.oauth_client_states s where s.id = $1
 const CANDIDATES: &str = "select jsonb_build_object(\
      'known', (select i.user_id from auth.identities i where i.provider = $1 and i.provider_id = $2), \
      'by_identity', (select coalesce(jsonb_agg(distinct i.user_id), '[]') from auth.identities i \
-     where i.email = any($3) and i.provider not like 'sso:%' \
+     where i.email = any($3) \
+     and case when $1 like 'sso:%' then i.provider = $1 else i.provider not like 'sso:%' end \
      and i.identity_data ->> 'email_verified' = 'true'), \
      'by_address', (select coalesce(jsonb_agg(u.id), '[]') from auth.users u \
-     where u.email = any($3) and not u.is_sso_user and u.deleted_at is null), \
-     'taken', exists (select from auth.users u where u.email = $4 and not u.is_sso_user))";
+     where $1 not like 'sso:%' and u.email = any($3) and not u.is_sso_user and u.deleted_at is null), \
+     'taken', exists (select from auth.users u where $1 not like 'sso:%' and u.email = $4 and not u.is_sso_user))";
 
 /// Begin a flow.
 pub(crate) async fn begin_flow(db: &ServiceClient, flow: &NewFlow) -> Result<(), Error> {

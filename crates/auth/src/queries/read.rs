@@ -224,6 +224,7 @@ pub(crate) struct PendingFlow {
     /// What an identity provider gave, sealed.
     pub(crate) provider_access_token: Option<String>,
     pub(crate) provider_refresh_token: Option<String>,
+    pub(crate) session_not_after: Option<Timestamp>,
 }
 
 /// The user's newest flow of `method` that has no code yet.

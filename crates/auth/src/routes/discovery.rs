@@ -72,7 +72,7 @@ pub(super) async fn settings(ctx: Context) -> Json<Value> {
             Some(SmsProvider::Webhook { .. }) => "webhook",
             None => "",
         },
-        "saml_enabled": false,
+        "saml_enabled": settings.saml_enabled && cfg!(feature = "saml"),
         "passkeys_enabled": settings.passkeys,
     }))
 }

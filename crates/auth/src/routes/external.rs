@@ -75,7 +75,7 @@ async fn callback_by_form(
 }
 
 /// Send the browser on.
-fn land(ctx: &Context, landing: Landing) -> Result<Response, Error> {
+pub(super) fn land(ctx: &Context, landing: Landing) -> Result<Response, Error> {
     let site = &ctx.project.auth.site_url;
     match landing {
         Landing::Lost(error) => {
@@ -158,7 +158,7 @@ fn tell(ctx: &Context, error: &Error) {
     events::tell(&Event::Refused { project, request_id: None, error });
 }
 
-fn found(status: StatusCode, target: &str) -> Result<Response, Error> {
+pub(super) fn found(status: StatusCode, target: &str) -> Result<Response, Error> {
     let location = HeaderValue::from_str(target).map_err(Error::internal)?;
     let headers =
         [(header::LOCATION, location), (header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];

@@ -123,6 +123,7 @@ fn every_code_is_documented() {
         include_str!("../../src/error/oauth.rs"),
         include_str!("../../src/error/passkey.rs"),
         include_str!("../../src/error/phone.rs"),
+        include_str!("../../src/error/sso.rs"),
     ];
     let mut codes: Vec<&str> = sources
         .iter()

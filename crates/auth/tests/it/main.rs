@@ -28,6 +28,8 @@ mod phone;
 mod providers;
 mod refresh;
 mod sessions;
+#[cfg(feature = "saml")]
+mod saml;
 mod signup;
 mod sms;
 mod smtp;

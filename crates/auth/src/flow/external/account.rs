@@ -19,6 +19,8 @@ use crate::{Auth, Error, ExternalError};
 
 /// The provider of wallets: they have no address, ever.
 pub(crate) const WEB3: &str = "web3";
+/// What providers of organisations begin with.
+pub(crate) const ORGANISATION: &str = "sso:";
 
 /// Somebody whom a provider tells about.
 pub(crate) struct Arrival<'a> {
@@ -31,6 +33,8 @@ pub(crate) struct Arrival<'a> {
     pub(crate) flow: Option<Uuid>,
     /// The code that the flow ends in; the user is filled in.
     pub(crate) claim: Option<Claim>,
+    /// When the provider wants the session to end.
+    pub(crate) session_ends: Option<jiff::Timestamp>,
 }
 
 /// How it ends.
@@ -104,6 +108,7 @@ pub(super) async fn finish(
         return Ok(done.then_some(Outcome::Claimed));
     }
     change.finish_flow = arrival.flow;
+    change.session_ends = arrival.session_ends;
     let tokens = crate::flow::sign_in(ctx, db, change, user_id, arrival.method).await?;
     Ok(tokens.map(|it| Outcome::SignedIn(Box::new(it))))
 }
@@ -188,6 +193,7 @@ fn newcomer(ctx: &Context, arrival: &Arrival<'_>, change: &mut Change, taken: bo
     let address = address.map(|it| crate::request::email::parse(&it)).transpose()?;
     let mut row = User::new(address, arrival.profile.claims.clone(), ctx.now);
     row.is_anonymous = false;
+    row.is_sso_user = arrival.provider.starts_with(ORGANISATION);
     row.raw_app_meta_data = Some(Object::new());
     row.add_provider(arrival.provider);
     change.identities.push(new_identity(ctx, arrival, row.id));

@@ -161,6 +161,7 @@ async fn settle(
             Some(code) => Some(claim(ctx, flow.id, code, granted)?),
             None => None,
         },
+        session_ends: None,
     };
     let outcome = match (flow.linking_target_id, &flow.invite_token) {
         (Some(target), _) => link::link(auth, ctx, &arrival, target).await?,
@@ -187,5 +188,6 @@ fn claim(ctx: &Context, id: Uuid, code: &str, granted: &Granted) -> Result<Claim
         auth_code: secret::stored(code),
         provider_access_token: Some(seal(&granted.access_token)?),
         provider_refresh_token: granted.refresh_token.as_deref().map(seal).transpose()?,
+        session_not_after: None,
     })
 }

@@ -68,6 +68,7 @@ pub(crate) async fn run(auth: &Auth, ctx: &Context, fields: Fields) -> Result<To
         method: METHOD,
         flow: None,
         claim: None,
+        session_ends: None,
     };
     let outcome = match target {
         Some(target) => link(auth, ctx, &arrival, target).await?,

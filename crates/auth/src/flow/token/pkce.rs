@@ -63,6 +63,7 @@ pub(crate) async fn run(auth: &Auth, ctx: &Context, fields: Fields) -> Result<To
     change.finish_flow = Some(flow.id);
     change.touch = Some(Touch { user_id, expected: None, encrypted_password: None });
     change.audit(audit(ctx, "login", &account.user));
+    change.session_ends = flow.session_not_after;
     let signed_in = sign_in(ctx, &db, change, user_id, &flow.authentication_method).await?;
     let mut tokens = signed_in.ok_or(Error::FlowStateMissing)?;
     tokens.provider_token = opened(ctx, flow.id, flow.provider_access_token.as_deref())?;

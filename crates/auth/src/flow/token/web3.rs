@@ -50,6 +50,7 @@ pub(crate) async fn run(auth: &Auth, ctx: &Context, fields: Fields) -> Result<To
         method: WEB3,
         flow: None,
         claim: None,
+        session_ends: None,
     };
     match account::sign_in(auth, ctx, &arrival).await? {
         Outcome::SignedIn(tokens) => Ok(*tokens),
