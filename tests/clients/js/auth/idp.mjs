@@ -1,15 +1,19 @@
 // A real OpenID Connect provider (npm's oidc-provider) that knows whoever signs in, with addresses of example.com.
-// By itself it serves the Python tests: `node idp.mjs <callback>` prints its address and ends with its input.
+// Its paths are those of Keycloak. By itself it serves the Python tests: `node idp.mjs <callback>` prints where it is and
+// ends with its input.
 import { pathToFileURL } from "node:url";
 import { Provider } from "oidc-provider";
 
 /** Where the native application of these tests gets its codes. */
 export const APP = "http://localhost:3999/cb";
 
+const routes = { authorization: "/auth", token: "/token", userinfo: "/userinfo" };
+for (const it of Object.keys(routes)) routes[it] = `/protocol/openid-connect${routes[it]}`;
+
 /** The provider's address of someone. */
 export const addressOf = (name) => `${name}.idp@example.com`;
 
-/** Starts the provider on a port of its own; `{ url, settings, close }`. */
+/** Starts the provider on a port of its own; `{ url, authorization, token, settings, close }`. */
 export async function startProvider(callback) {
   const secret = "a-secret-of-madbase";
   const configuration = {
@@ -26,7 +30,8 @@ export async function startProvider(callback) {
     claims: { openid: ["sub"], email: ["email", "email_verified"], profile: ["name"] },
     scopes: ["openid", "offline_access", "email", "profile"],
     conformIdTokenClaims: false,
-    pkce: { required: () => true },
+    pkce: { required: (_, { clientId }) => clientId === "an-app" },
+    routes,
     features: { devInteractions: { enabled: true } },
     findAccount: (_, id) => ({
       accountId: id, claims: () => ({ sub: id, email: addressOf(id), email_verified: true, name: `${id} of the provider` }),
@@ -46,6 +51,8 @@ export async function startProvider(callback) {
   Object.assign(console, { warn, info });
   return {
     url,
+    authorization: url + routes.authorization,
+    token: url + routes.token,
     settings: { enabled: true, client_ids: ["madbase", "an-app"], secret, url },
     close: () => {
       server.close();
@@ -55,7 +62,7 @@ export async function startProvider(callback) {
 }
 
 if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
-  const { url, settings, close } = await startProvider(process.argv[2]);
-  console.log(JSON.stringify({ url, settings }));
+  const { close, ...facts } = await startProvider(process.argv[2]);
+  console.log(JSON.stringify(facts));
   process.stdin.on("end", close).resume();
 }

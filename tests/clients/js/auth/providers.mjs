@@ -20,14 +20,14 @@ async function signIn(name, { flowType = "pkce", byForm } = {}) {
 /** An ID token of `name` that the provider gave to an application of its own. */
 async function idToken(name, nonce) {
   const verifier = randomBytes(32).toString("base64url");
-  const start = new URL(`${idp.url}/auth`);
+  const start = new URL(idp.authorization);
   start.search = new URLSearchParams({
     client_id: "an-app", redirect_uri: APP, response_type: "code", scope: "openid email",
     code_challenge: createHash("sha256").update(verifier).digest("base64url"), code_challenge_method: "S256",
     nonce: createHash("sha256").update(nonce).digest("hex"),
   });
   const landed = await browse(start.toString(), name, { stopAt: APP });
-  const answer = await fetch(`${idp.url}/token`, {
+  const answer = await fetch(idp.token, {
     method: "POST",
     body: new URLSearchParams({
       grant_type: "authorization_code", code: landed.searchParams.get("code"), code_verifier: verifier,
