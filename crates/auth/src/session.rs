@@ -173,8 +173,19 @@ impl IntoResponse for Tokens {
     }
 }
 
+/// A way of signing in as tokens tell it; an organisation's with its provider.
+fn method(account: &Account, method: &Method) -> Value {
+    let mut told = json!(method);
+    let provider = account.identities.iter().find_map(|it| it.provider.strip_prefix("sso:"));
+    if let (Some(provider), Some(map)) = (provider.filter(|_| method.method == "sso/saml"), told.as_object_mut()) {
+        map.insert("provider".into(), provider.into());
+    }
+    told
+}
+
 fn claims(ctx: &Context, account: &Account, session: &Session, expires_at: i64) -> Object {
     let user = &account.user;
+    let amr: Vec<Value> = session.amr.iter().map(|it| method(account, it)).collect();
     let mut claims = object(json!({
         "iss": ctx.issuer(),
         "sub": user.id,
@@ -187,20 +198,9 @@ fn claims(ctx: &Context, account: &Account, session: &Session, expires_at: i64) 
         "user_metadata": user.raw_user_meta_data,
         "role": user.role.as_deref().filter(|it| !it.is_empty()).unwrap_or(ROLE),
         "aal": session.aal.as_deref().unwrap_or("aal1"),
-        "amr": session.amr,
-/// A way of signing in as tokens tell it; an organisation's with its provider.
-fn method(account: &Account, method: &Method) -> Value {
-    let mut told = json!(method);
-    let provider = account.identities.iter().find_map(|it| it.provider.strip_prefix("sso:"));
-    if let (Some(provider), Some(map)) = (provider.filter(|_| method.method == "sso/saml"), told.as_object_mut()) {
-        map.insert("provider".into(), provider.into());
-    }
-    told
-}
-
+        "amr": amr,
         "session_id": session.id,
         "is_anonymous": user.is_anonymous,
-    let amr: Vec<Value> = session.amr.iter().map(|it| method(account, it)).collect();
     }));
     if let Some(client) = session.oauth_client_id {
         claims.insert("client_id".into(), client.to_string().into());

@@ -168,11 +168,11 @@ pub struct AuthSettings {
     pub allowed_id_token_issuers: Vec<String>,
     /// Whether the service key may define identity providers of its own (`/admin/custom-providers`).
     pub custom_providers: bool,
+    /// Sign-in by SAML 2.0 at the identity providers of organisations (`/admin/sso/providers`).
+    pub saml_enabled: bool,
     /// Whether the project is an identity provider for others.
     pub oauth_server: OAuthServerSettings,
     /// Whether the old address must confirm a change of e-mail address as well as the new one.
-    /// Sign-in by SAML 2.0 at the identity providers of organisations (`/admin/sso/providers`).
-    pub saml_enabled: bool,
     pub mailer_secure_email_change: bool,
     /// Whether a new password needs the nonce of `/reauthenticate` once a session is a day old.
     pub password_require_reauthentication: bool,
@@ -298,13 +298,14 @@ impl Default for AuthSettings {
             external: BTreeMap::new(),
             allowed_id_token_issuers: Vec::new(),
             custom_providers: true,
+            saml_enabled: false,
             oauth_server: OAuthServerSettings::default(),
             mailer_secure_email_change: true,
             password_require_reauthentication: false,
             password_require_current: false,
             manual_linking: false,
             phone_enabled: false,
-            saml_enabled: false,
+            email_enabled: true,
             sms_autoconfirm: false,
             sms_otp_expiry_secs: 60,
             sms_otp_length: 6,
