@@ -305,7 +305,6 @@ impl Default for AuthSettings {
             password_require_current: false,
             manual_linking: false,
             phone_enabled: false,
-            email_enabled: true,
             sms_autoconfirm: false,
             sms_otp_expiry_secs: 60,
             sms_otp_length: 6,
