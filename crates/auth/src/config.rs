@@ -78,8 +78,12 @@ pub struct Config {
     pub hook_connections: usize,
     /// Client addresses whose requests are counted in this process; the least active are forgotten first.
     pub max_limited: u64,
-    /// Wrong codes after which a mailed code is void.
+    /// Tries after which a code is void.
     pub otp_max_attempts: i32,
+    /// Codes tried in an hour at one address or number, whichever codes were sent to it and whoever tries.
+    pub otp_guesses_per_hour: u32,
+    /// Answers that could tell by their time who has an account leave at multiples of this; zero for at once.
+    pub answer_grid: Duration,
 }
 
 impl Default for Config {
@@ -102,6 +106,8 @@ impl Default for Config {
             hook_connections: 64,
             max_limited: 100_000,
             otp_max_attempts: 10,
+            otp_guesses_per_hour: 30,
+            answer_grid: Duration::from_millis(50),
         }
     }
 }

@@ -1,4 +1,5 @@
 //! Stands before the handlers: rate limits for each client address, and captchas where the project asks for them.
+//! Behind them it holds answers back a little, where their time would tell who has an account.
 //!
 //! A layer of the router: it knows paths, not flows. Requests with the service key pass: a server signs in many people
 //! from one address.
@@ -8,6 +9,7 @@ mod rules;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
@@ -15,6 +17,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use common::{Caller, ClientAddress, Project};
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use crate::error::GuardError;
 use crate::request::MAX_BODY_BYTES;
@@ -66,7 +69,19 @@ pub(crate) async fn guard(State(auth): State<Auth>, request: Request, next: Next
     if wants_captcha {
         captcha::check(&auth, &project, seen.gotrue_meta_security.captcha_token, address).await?;
     }
-    Ok(next.run(request).await)
+    let started = Instant::now();
+    let response = next.run(request).await;
+    if target.rule.is_some_and(|it| it.is_quiet(&project.auth)) {
+        tokio::time::sleep(until_tick(started.elapsed(), auth.config().answer_grid)).await;
+    }
+    Ok(response)
+}
+
+/// How long until the next multiple of `grid`: for a known address more is written than for an unknown one, and
+/// nobody should be able to measure that.
+fn until_tick(elapsed: Duration, grid: Duration) -> Duration {
+    let over = elapsed.as_micros().checked_rem(grid.as_micros()).unwrap_or_default();
+    grid.saturating_sub(Duration::from_micros(u64::try_from(over).unwrap_or_default()))
 }
 
 /// The body, and the request as it was. What is no JSON is told by the handler, which knows what it wants.
@@ -101,6 +116,15 @@ fn neighbourhood(address: Option<IpAddr>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn answers_leave_on_the_grid() {
+        let check = |elapsed, grid| {
+            until_tick(Duration::from_millis(elapsed), Duration::from_millis(grid)).as_millis()
+        };
+        assert_eq!((check(3, 50), check(49, 50), check(50, 50), check(120, 50)), (47, 1, 50, 30));
+        assert_eq!(check(120, 0), 0);
+    }
 
     #[test]
     fn an_ipv6_host_is_its_network() {

@@ -55,6 +55,21 @@ impl Session {
     pub(crate) fn is_alive(&self, now: Timestamp) -> bool {
         self.not_after.is_none_or(|it| it > now)
     }
+
+    /// Whether it was opened at least `timebox_secs` ago (0 for never).
+    pub(crate) fn is_over(&self, now: Timestamp, timebox_secs: u64) -> bool {
+        has_passed(self.created_at, now, timebox_secs)
+    }
+
+    /// Whether it was last used at least `timeout_secs` ago (0 for never).
+    pub(crate) fn is_idle(&self, now: Timestamp, timeout_secs: u64) -> bool {
+        has_passed(self.last_used(), now, timeout_secs)
+    }
+}
+
+fn has_passed(since: Option<Timestamp>, now: Timestamp, secs: u64) -> bool {
+    let age = since.map_or(0, |it| now.as_second().saturating_sub(it.as_second()));
+    secs > 0 && u64::try_from(age).is_ok_and(|it| it >= secs)
 }
 
 /// One way in which a session's user proved who they are.

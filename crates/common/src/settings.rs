@@ -146,6 +146,9 @@ pub struct AuthSettings {
     pub anonymous_users: bool,
     /// Whether a new e-mail address counts as confirmed without a mail.
     pub mailer_autoconfirm: bool,
+    /// Whether sign-ups and codes by e-mail are answered alike for known and unknown addresses, also where Supabase's
+    /// answers differ: empty `identities` of a taken address, `otp_disabled`, `signup_disabled`.
+    pub conceal_accounts: bool,
     /// Lifetime of an access token.
     pub jwt_expiry_secs: u64,
     /// Shortest password, in characters.
@@ -182,6 +185,8 @@ pub struct AuthSettings {
     pub manual_linking: bool,
     /// Sign-up and sign-in by phone number.
     pub phone_enabled: bool,
+    /// Whether people sign up and in with an e-mail address; off, the service key still makes such users.
+    pub email_enabled: bool,
     /// Whether a new phone number counts as confirmed without an SMS.
     pub sms_autoconfirm: bool,
     /// Lifetime of a code by SMS.
@@ -287,6 +292,7 @@ impl Default for AuthSettings {
             disable_signup: false,
             anonymous_users: false,
             mailer_autoconfirm: true,
+            conceal_accounts: false,
             jwt_expiry_secs: 3600,
             password_min_length: 6,
             mailer_otp_expiry_secs: 3600,
@@ -305,6 +311,7 @@ impl Default for AuthSettings {
             password_require_current: false,
             manual_linking: false,
             phone_enabled: false,
+            email_enabled: true,
             sms_autoconfirm: false,
             sms_otp_expiry_secs: 60,
             sms_otp_length: 6,

@@ -11,6 +11,18 @@ pub enum AccountError {
     /// The session was not used for too long.
     #[error("Invalid Refresh Token: Session Expired (Inactivity)")]
     Inactive,
+    /// The session of an access token is older than the project allows.
+    #[error("Session is no longer valid")]
+    SessionOver,
+    /// A sign-up by e-mail where e-mail is off.
+    #[error("Email signups are disabled")]
+    EmailSignupsDisabled,
+    /// A sign-in by e-mail where e-mail is off.
+    #[error("Email logins are disabled")]
+    EmailLoginsDisabled,
+    /// A recovery or another mail where e-mail is off.
+    #[error("Email logins are disabled")]
+    EmailMailsDisabled,
     /// A new password without the current one.
     #[error("Current password required when setting new password.")]
     CurrentPasswordRequired,
@@ -63,6 +75,11 @@ impl AccountError {
         use StatusCode as S;
         match self {
             Self::NewerLogin | Self::Inactive => (S::BAD_REQUEST, "session_expired"),
+            Self::SessionOver => (S::FORBIDDEN, "session_expired"),
+            Self::EmailSignupsDisabled | Self::EmailMailsDisabled => {
+                (S::BAD_REQUEST, "email_provider_disabled")
+            }
+            Self::EmailLoginsDisabled => (S::UNPROCESSABLE_ENTITY, "email_provider_disabled"),
             Self::CurrentPasswordRequired => (S::BAD_REQUEST, "current_password_required"),
             Self::CurrentPasswordInvalid => (S::BAD_REQUEST, "current_password_invalid"),
             Self::ReauthenticationNeeded => (S::BAD_REQUEST, "reauthentication_needed"),

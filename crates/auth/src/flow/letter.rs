@@ -1,14 +1,17 @@
 //! A mailed token: its row, its mail and its link, made together.
 
+use std::time::Duration;
+
 use common::mail::MailFields;
 use serde_json::{Value, json};
+use store::Limit;
 use uuid::Uuid;
 
 use crate::mail::{Mail, Template};
 use crate::queries::{Change, OneTimeToken};
 use crate::request::Context;
 use crate::user::{User, UserView};
-use crate::{Error, secret};
+use crate::{Auth, Error, secret};
 
 /// What a mailed token is for.
 #[derive(Clone, Copy)]
@@ -42,6 +45,22 @@ pub(super) const REAUTHENTICATION: Purpose = Purpose {
     kind: "reauthentication",
     token_type: "reauthentication_token",
 };
+
+/// Where who has an account is concealed, one address gets one mail a minute whatever it is about: a user's row, which
+/// tells the kinds apart, would answer a row of requests otherwise than nobody's.
+pub(super) async fn check_pace(auth: &Auth, ctx: &Context, address: &str) -> Result<(), Error> {
+    let settings = &ctx.project.auth;
+    if !settings.conceal_accounts || settings.mail_max_frequency_secs == 0 {
+        return Ok(());
+    }
+    let who = secret::hex(&secret::fingerprint(address));
+    let key = format!("ratelimit:auth:{}:mail:{who}", ctx.project.reference);
+    // A second more than the row's own limit, which counts whole seconds: that one is never the one that refuses.
+    let per = Duration::from_secs(settings.mail_max_frequency_secs.saturating_add(1));
+    let wait = |it: store::Limited| i64::try_from(it.retry_after_secs()).unwrap_or(i64::MAX);
+    let taken = auth.limiter().take(&key, Limit { max: 1, per, burst: 1 }).await;
+    taken.map_err(|it| Error::MailTooSoon(wait(it)))
+}
 
 /// A mailed token.
 pub(super) struct Letter {

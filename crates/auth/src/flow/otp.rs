@@ -3,10 +3,12 @@
 use serde::Deserialize;
 
 use super::ATTEMPTS;
+use super::letter::{RECOVERY, check_pace};
 use super::phone::otp as by_phone;
 use super::phone::signup::NewPhoneUser;
 use super::recover::send_magic_link;
 use super::signup::{self, NewUser};
+use crate::error::AccountError;
 use crate::queries::{self, Applied, Change};
 use crate::request::{Context, email, phone, pkce, text};
 use crate::sms::Channel;
@@ -52,14 +54,23 @@ pub(crate) async fn magic_link(auth: &Auth, ctx: &Context, fields: Fields) -> Re
     let Some(address) = text(fields.email) else {
         return Err(Error::invalid("Password recovery requires an email"));
     };
+    if !ctx.project.auth.email_enabled {
+        return Err(AccountError::EmailLoginsDisabled.into());
+    }
     let address = email::parse(&address)?;
     let challenge = fields.pkce.parse()?;
     let data = fields.data.unwrap_or_default();
     check_metadata(Some(&data))?;
+    check_pace(auth, ctx, &address).await?;
     for _ in 0..ATTEMPTS {
         let db = auth.database(&ctx.project).await?;
         let account = match queries::by_email(&db, &address).await? {
             Some(account) if account.user.is_confirmed() => account,
+            None if ctx.project.auth.conceal_accounts
+                && (fields.create_user == Some(false) || ctx.project.auth.disable_signup) =>
+            {
+                return auth.outbox().pretend(&ctx.project, (RECOVERY.kind, &address), ctx.now);
+            }
             None if fields.create_user == Some(false) => return Err(Error::OtpDisabled),
             None if ctx.project.auth.disable_signup => return Err(Error::SignupDisabled),
             Some(account) if ctx.project.auth.mailer_autoconfirm => account,

@@ -3,8 +3,9 @@
 use serde::Deserialize;
 use store::ServiceClient;
 
-use super::letter::{Letter, MAGIC_LINK, Purpose, RECOVERY};
+use super::letter::{Letter, MAGIC_LINK, Purpose, RECOVERY, check_pace};
 use super::{ATTEMPTS, audit};
+use crate::error::AccountError;
 use crate::queries::{self, Applied, Change, Save};
 use crate::request::{Context, email, pkce, text};
 use crate::user::Account;
@@ -23,8 +24,12 @@ pub(crate) async fn run(auth: &Auth, ctx: &Context, fields: Fields) -> Result<()
     let Some(address) = text(fields.email) else {
         return Err(Error::invalid("Password recovery requires an email"));
     };
+    if !ctx.project.auth.email_enabled {
+        return Err(AccountError::EmailMailsDisabled.into());
+    }
     let address = email::parse(&address)?;
     let challenge = fields.pkce.parse()?;
+    check_pace(auth, ctx, &address).await?;
     for _ in 0..ATTEMPTS {
         let db = auth.database(&ctx.project).await?;
         let Some(account) = queries::by_email(&db, &address).await? else {

@@ -2,8 +2,9 @@
 
 use serde::Deserialize;
 
-use super::letter::{Letter, SIGNUP};
+use super::letter::{Letter, SIGNUP, check_pace};
 use super::{ATTEMPTS, audit, user};
+use crate::error::AccountError;
 use crate::queries::{self, Applied, Change, Save};
 use crate::request::{Context, email, phone, pkce, text};
 use crate::user::Account;
@@ -42,7 +43,11 @@ pub(crate) async fn run(auth: &Auth, ctx: &Context, fields: Fields) -> Result<()
     if let Kind::Sms(kind) = kind {
         return super::phone::resend::run(auth, ctx, (kind, &address)).await;
     }
+    if !ctx.project.auth.email_enabled {
+        return Err(AccountError::EmailMailsDisabled.into());
+    }
     let challenge = fields.pkce.parse()?;
+    check_pace(auth, ctx, &address).await?;
     for _ in 0..ATTEMPTS {
         let db = auth.database(&ctx.project).await?;
         let Some(account) = queries::by_email(&db, &address).await? else {

@@ -9,10 +9,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::letter::{Letter, SIGNUP};
+use super::letter::{Letter, SIGNUP, check_pace};
 use super::phone::signup::NewPhoneUser;
 use super::{ATTEMPTS, audit, sign_in};
-use crate::error::PhoneError;
+use crate::error::{AccountError, PhoneError};
 use crate::password::{self, breach};
 use crate::queries::{self, Applied, Change, Save};
 use crate::request::{Context, email, phone, pkce, text};
@@ -88,6 +88,7 @@ impl SignUp {
             (Some(_), Some(_)) => {
                 Err(Error::invalid("Only an email address or phone number should be provided on signup."))
             }
+            (Some(_), None) if !settings.email_enabled => Err(AccountError::EmailSignupsDisabled.into()),
             (Some(address), None) => {
                 let email = email::parse(&address)?;
                 Ok(Self::Email(NewUser { email, password: Some(password), data, challenge }))
@@ -107,7 +108,12 @@ impl SignUp {
 pub(crate) async fn run(auth: &Auth, ctx: &Context, request: SignUp) -> Result<Outcome, Error> {
     match request {
         SignUp::Anonymous { data } => anonymous(auth, ctx, data).await,
-        SignUp::Email(new) => by_email(auth, ctx, new).await,
+        SignUp::Email(new) => {
+            if !ctx.project.auth.mailer_autoconfirm {
+                check_pace(auth, ctx, &new.email).await?;
+            }
+            by_email(auth, ctx, new).await
+        }
         SignUp::Phone(new) => super::phone::signup::run(auth, ctx, new).await,
     }
 }
@@ -139,7 +145,7 @@ pub(crate) async fn by_email(auth: &Auth, ctx: &Context, new: NewUser) -> Result
         let autoconfirm = ctx.project.auth.mailer_autoconfirm;
         let outcome = match found {
             Some(account) if account.user.is_confirmed() || autoconfirm => {
-                return repeated(ctx, &db, &new, &account).await;
+                return repeated(auth, ctx, &db, (&new, &account)).await;
             }
             Some(account) => remind(auth, ctx, &db, (&new, account)).await?,
             None if autoconfirm => {
@@ -229,11 +235,15 @@ async fn remind(
 /// The address is taken. An unconfirmed one too where confirmations are off: otherwise anybody could take over an
 /// invited user by signing up with the address.
 async fn repeated(
+    auth: &Auth,
     ctx: &Context,
     db: &store::ServiceClient,
-    new: &NewUser,
-    account: &Account,
+    (new, account): (&NewUser, &Account),
 ) -> Result<Outcome, Error> {
+    if !ctx.project.auth.mailer_autoconfirm {
+        // As often as a new user would get a mail.
+        auth.outbox().pretend(&ctx.project, (SIGNUP.kind, &new.email), ctx.now)?;
+    }
     let mut change = Change::new(ctx.now);
     change.audit(audit(ctx, "user_repeated_signup", &account.user));
     queries::apply(db, &change).await?;
@@ -241,11 +251,16 @@ async fn repeated(
         return Err(Error::UserAlreadyExists);
     }
     let mut user = User::new(Some(new.email.clone()), new.data.clone(), ctx.now);
-    user.role = None;
     user.confirmation_sent_at = Some(ctx.now);
     user.raw_app_meta_data = Some(object(json!({"provider": "email", "providers": ["email"]})));
-    let account =
-        Account { user, version: String::new(), identities: Vec::new(), factors: Vec::new(), session: None };
+    let mut identities = Vec::new();
+    if ctx.project.auth.conceal_accounts {
+        identities.push(Identity::email(&user, false, &new.data).made(ctx.now));
+    } else {
+        // What clients of Supabase tell a taken address by.
+        user.role = None;
+    }
+    let account = Account { user, version: String::new(), identities, factors: Vec::new(), session: None };
     view(&account)
 }
 

@@ -1,16 +1,18 @@
 //! `GET` and `POST /verify`: a link or code proves an address or a phone number, once, and signs in.
 //!
-//! Codes have six digits, so wrong ones are counted and a token dies after a few.
+//! Codes have six digits, so tries are counted, and a token dies after a few; so are those at one address in an hour.
+
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
-use store::ServiceClient;
+use store::{Limit, ServiceClient};
 use uuid::Uuid;
 
 use super::phone::code::{CONFIRMATION, PHONE_CHANGE};
 use super::phone::{change as number, verify as by_sms};
 use super::{ATTEMPTS, audit, sign_in};
-use crate::error::{AccountError, PhoneError};
+use crate::error::{AccountError, GuardError, PhoneError};
 use crate::queries::{self, Applied, Change, FlowState, Mailed, MailedToken, Save, Spend};
 use crate::request::{Context, email, phone, text};
 use crate::session::Tokens;
@@ -155,6 +157,7 @@ pub(crate) async fn run_link(auth: &Auth, ctx: &Context, request: &Verify) -> Re
 }
 
 async fn verify(auth: &Auth, ctx: &Context, request: &Verify, pkce: bool) -> Result<Outcome, Error> {
+    check_guesses(auth, ctx, request).await?;
     for _ in 0..ATTEMPTS {
         let db = auth.database(&ctx.project).await?;
         let (account, token) = find(auth, ctx, &db, request).await?;
@@ -231,22 +234,34 @@ async fn find(
     tokens.retain(|it| {
         request.accepts(&it.token_type) && is_alive(ctx, it, lifetime_secs) && it.attempts < max_attempts
     });
-    let right = |it: &&MailedToken| wanted.iter().any(|wanted| secret::same(wanted, &it.token_hash));
-    if let Some(token) = tokens.iter().find(right) {
-        return Ok((account, token.clone()));
-    }
-    match &request.proof {
+    let tried = match &request.proof {
         Proof::Sms { phone, .. } => {
-            queries::count_attempts_at(db, phone, request.sms_token_type()).await?;
+            queries::take_attempts_at(db, phone, request.sms_token_type(), max_attempts).await?
         }
         Proof::Link(_) | Proof::Code { .. } => {
-            let tried: Vec<Uuid> = tokens.iter().map(|it| it.id).collect();
-            if !tried.is_empty() {
-                queries::count_attempt(db, &tried).await?;
-            }
+            let ids: Vec<Uuid> = tokens.iter().map(|it| it.id).collect();
+            queries::take_attempt(db, &ids, max_attempts).await?
         }
-    }
-    Err(request.refusal())
+    };
+    let right = |it: &MailedToken| wanted.iter().any(|wanted| secret::same(wanted, &it.token_hash));
+    let token = tokens.into_iter().find(|it| tried.contains(&it.id) && right(it));
+    token.map(|it| (account, it)).ok_or(request.refusal())
+}
+
+/// Refuse whoever guesses at the codes of one address, from however many addresses: a new code would bring new
+/// guesses.
+async fn check_guesses(auth: &Auth, ctx: &Context, request: &Verify) -> Result<(), Error> {
+    let address = match &request.proof {
+        Proof::Link(_) => return Ok(()),
+        Proof::Code { address, .. } => address,
+        Proof::Sms { phone, .. } => phone,
+    };
+    let max = auth.config().otp_guesses_per_hour;
+    let limit = Limit { max, per: Duration::from_secs(3600), burst: max };
+    let who = secret::hex(&secret::fingerprint(address));
+    let key = format!("ratelimit:auth:{}:guess:{who}", ctx.project.reference);
+    let wait = |it: store::Limited| i64::try_from(it.retry_after_secs()).unwrap_or(i64::MAX);
+    auth.limiter().take(&key, limit).await.map_err(|it| GuardError::OverLimit(wait(it)).into())
 }
 
 /// Whether a token sent at some time still counts.

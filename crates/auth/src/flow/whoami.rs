@@ -3,6 +3,7 @@
 use store::ServiceClient;
 use uuid::Uuid;
 
+use crate::error::AccountError;
 use crate::queries;
 use crate::request::Context;
 use crate::session::Session;
@@ -37,6 +38,9 @@ pub(crate) async fn signed_in(auth: &Auth, ctx: &Context) -> Result<SignedIn, Er
     let session = account.session.take().filter(|it| it.is_alive(ctx.now));
     if session_id.is_some() && session.is_none() {
         return Err(Error::SessionMissing);
+    }
+    if session.as_ref().is_some_and(|it| it.is_over(ctx.now, ctx.project.auth.sessions_timebox)) {
+        return Err(AccountError::SessionOver.into());
     }
     Ok(SignedIn { account, session, db })
 }

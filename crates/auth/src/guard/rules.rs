@@ -58,6 +58,24 @@ impl Rule {
         }
     }
 
+    /// Whether the time of an answer could tell who has an account.
+    pub(super) fn is_quiet(self, settings: &AuthSettings) -> bool {
+        match self {
+            // Where confirmations are off the answer itself tells.
+            Self::SignUp => !settings.mailer_autoconfirm,
+            Self::Otp | Self::MagicLink | Self::Recover | Self::Resend | Self::Verify => true,
+            Self::Refresh
+            | Self::SignIn
+            | Self::Anonymous
+            | Self::Update
+            | Self::Sso
+            | Self::Web3
+            | Self::Passkey
+            | Self::Factor
+            | Self::Register => false,
+        }
+    }
+
     pub(super) fn limit(self, settings: &AuthSettings) -> Limit {
         let (max, per) = match self {
             Self::Refresh => (settings.rate_limit_token_refresh, FIVE_MINUTES),

@@ -242,11 +242,11 @@ pub(crate) enum Applied {
 }
 
 const APPLY: &str = include_str!("apply.sql");
-const COUNT_ATTEMPT: &str =
-    "update auth.one_time_tokens set attempts = attempts + 1 where id = any($1) and attempts < 1000000";
+const TAKE_ATTEMPT: &str = "update auth.one_time_tokens set attempts = attempts + 1 where id = any($1) \
+     and attempts < $2 returning id";
 
-const COUNT_ATTEMPTS_AT: &str = "update auth.one_time_tokens set attempts = attempts + 1 where relates_to = $1 \
-     and token_type::text = $2 and attempts < 1000000";
+const TAKE_ATTEMPTS_AT: &str = "update auth.one_time_tokens set attempts = attempts + 1 where relates_to = $1 \
+     and token_type::text = $2 and attempts < $3 returning id";
 
 fn json(change: &Change) -> Result<String, Error> {
     serde_json::to_string(change).map_err(Error::internal)
@@ -275,22 +275,26 @@ pub(crate) async fn apply_and_read(
     Ok((outcome(change, applied)?, account))
 }
 
-/// Count a wrong code against the tokens it was tried on.
-pub(crate) async fn count_attempt(db: &ServiceClient, ids: &[Uuid]) -> Result<(), Error> {
-    let statement = db.prepare_cached(COUNT_ATTEMPT).await?;
-    db.execute(&statement, &[&ids]).await?;
-    Ok(())
+/// Take one of `max` attempts at each of the tokens `ids`; those that had one left. Before a code is compared, so
+/// that guesses sent at once are no more than guesses sent one by one.
+pub(crate) async fn take_attempt(db: &ServiceClient, ids: &[Uuid], max: i32) -> Result<Vec<Uuid>, Error> {
+    let statement = db.prepare_cached(TAKE_ATTEMPT).await?;
+    ids_of(&db.query(&statement, &[&ids, &max]).await?)
 }
 
-/// Count a wrong code against every token of `token_type` that was sent to `address`, whoever it belongs to.
-pub(crate) async fn count_attempts_at(
+/// The same at every token of `token_type` that was sent to `address`, whoever it belongs to.
+pub(crate) async fn take_attempts_at(
     db: &ServiceClient,
     address: &str,
     token_type: &str,
-) -> Result<(), Error> {
-    let statement = db.prepare_cached(COUNT_ATTEMPTS_AT).await?;
-    db.execute(&statement, &[&address, &token_type]).await?;
-    Ok(())
+    max: i32,
+) -> Result<Vec<Uuid>, Error> {
+    let statement = db.prepare_cached(TAKE_ATTEMPTS_AT).await?;
+    ids_of(&db.query(&statement, &[&address, &token_type, &max]).await?)
+}
+
+fn ids_of(rows: &[store::postgres::Row]) -> Result<Vec<Uuid>, Error> {
+    rows.iter().map(|it| it.try_get(0).map_err(Error::from)).collect()
 }
 
 fn outcome(

@@ -54,7 +54,7 @@ pub(super) async fn settings(ctx: Context) -> Json<Value> {
         .iter()
         .map(|name| {
             let on = match *name {
-                "email" => true,
+                "email" => settings.email_enabled,
                 "phone" => settings.phone_enabled,
                 "anonymous_users" => settings.anonymous_users,
                 name => settings.external.get(name).is_some_and(|it| it.enabled),

@@ -17,6 +17,7 @@ mod external;
 mod factors;
 mod guard;
 mod hooks;
+mod hostile;
 mod id_token;
 mod idp;
 mod keys;
@@ -27,9 +28,9 @@ mod password;
 mod phone;
 mod providers;
 mod refresh;
-mod sessions;
 #[cfg(feature = "saml")]
 mod saml;
+mod sessions;
 mod signup;
 mod sms;
 mod smtp;

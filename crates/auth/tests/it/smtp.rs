@@ -11,13 +11,13 @@ use tokio::sync::mpsc;
 use crate::support::{Api, PASSWORD};
 
 /// What a server got: the commands, and the mail.
-struct Received {
-    commands: Vec<String>,
-    data: String,
+pub(crate) struct Received {
+    pub(crate) commands: Vec<String>,
+    pub(crate) data: String,
 }
 
 /// Take mails on loopback; `refuse` answers the first `MAIL` with a temporary error.
-async fn server(refuse: usize) -> (u16, mpsc::Receiver<Received>) {
+pub(crate) async fn server(refuse: usize) -> (u16, mpsc::Receiver<Received>) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let (sender, receiver) = mpsc::channel(8);
@@ -68,7 +68,7 @@ async fn talk(stream: TcpStream, refuse: &mut usize) -> Option<Received> {
     }
 }
 
-fn settings(port: u16) -> AuthSettings {
+pub(crate) fn settings(port: u16) -> AuthSettings {
     AuthSettings {
         mailer_autoconfirm: false,
         smtp: Some(SmtpSettings {
@@ -83,7 +83,7 @@ fn settings(port: u16) -> AuthSettings {
     }
 }
 
-async fn next(mails: &mut mpsc::Receiver<Received>) -> Received {
+pub(crate) async fn next(mails: &mut mpsc::Receiver<Received>) -> Received {
     tokio::time::timeout(Duration::from_secs(20), mails.recv()).await.unwrap().unwrap()
 }
 

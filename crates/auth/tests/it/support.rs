@@ -57,9 +57,20 @@ impl Api {
     }
 
     async fn configured(name: &str, settings: AuthSettings, mail_retries: Vec<Duration>) -> Self {
-        // Cheap hashes: what they cost is not the matter here.
-        let config = Config { argon2_memory_kib: 64, argon2_passes: 1, mail_retries, ..Config::default() };
+        // Cheap hashes and quick answers: what they cost is not the matter here.
+        let config = Config {
+            argon2_memory_kib: 64,
+            argon2_passes: 1,
+            mail_retries,
+            answer_grid: Duration::from_millis(1),
+            ..Config::default()
+        };
         Self::of(name, settings, config).await
+    }
+
+    /// A service whose answers leave at multiples of `answer_grid`, with real hashes.
+    pub(crate) async fn even(name: &str, settings: AuthSettings, answer_grid: Duration) -> Self {
+        Self::of(name, settings, Config { answer_grid, ..Config::default() }).await
     }
 
     async fn of(name: &str, settings: AuthSettings, config: Config) -> Self {
@@ -153,6 +164,12 @@ impl Api {
     pub(crate) async fn call(&self, method: Method, path: &str, bearer: Option<&str>, body: Value) -> Answer {
         let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
         self.send(self.request(&method, path, bearer).body(body).unwrap()).await
+    }
+
+    /// A request from `address`.
+    pub(crate) async fn from(&self, address: [u8; 4], path: &str, body: &Value) -> Answer {
+        let request = self.request(&Method::POST, path, None).extension(ClientAddress(address.into()));
+        self.send(request.body(Body::from(body.to_string())).unwrap()).await
     }
 
     pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {

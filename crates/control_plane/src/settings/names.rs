@@ -13,6 +13,7 @@ const NAMES: &[(&str, &str)] = &[
     ("sms_max_frequency", "sms_max_frequency_secs"),
     ("external_anonymous_users_enabled", "anonymous_users"),
     ("external_phone_enabled", "phone_enabled"),
+    ("external_email_enabled", "email_enabled"),
     ("refresh_token_rotation_enabled", "refresh_token_rotation"),
     ("security_refresh_token_reuse_interval", "refresh_token_reuse_interval_secs"),
     ("security_manual_linking_enabled", "manual_linking"),

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::error::PhoneError;
+use crate::error::{AccountError, PhoneError};
 use crate::flow::{audit, sign_in};
 use crate::password::Verdict;
 use crate::queries::{self, Change, Touch};
@@ -75,6 +75,7 @@ fn address(ctx: &Context, email: Option<String>, phone: Option<String>) -> Resul
         (Some(_), Some(_)) => {
             Err(Error::invalid("Only an email address or phone number should be provided on login."))
         }
+        (Some(_), None) if !ctx.project.auth.email_enabled => Err(AccountError::EmailLoginsDisabled.into()),
         (Some(email), None) => Ok(By::Email(email.to_lowercase())),
         (None, Some(_)) if !ctx.project.auth.phone_enabled => Err(PhoneError::LoginsDisabled.into()),
         (None, Some(number)) => Ok(By::Phone(phone::bare(&number))),

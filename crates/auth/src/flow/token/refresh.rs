@@ -86,17 +86,13 @@ pub(crate) async fn run_for(
 /// Refuse a session whose time is over, in the words for each way.
 fn check_limits(ctx: &Context, found: &Refreshing, session: &Session) -> Result<(), Error> {
     let settings = &ctx.project.auth;
-    let passed = |since: Option<Timestamp>, secs: u64| {
-        let age = since.map_or(0, |it| ctx.now.as_second().saturating_sub(it.as_second()));
-        secs > 0 && u64::try_from(age).is_ok_and(|it| it >= secs)
-    };
     if settings.sessions_single_per_user && found.newer {
         return Err(AccountError::NewerLogin.into());
     }
-    if !session.is_alive(ctx.now) || passed(session.created_at, settings.sessions_timebox) {
+    if !session.is_alive(ctx.now) || session.is_over(ctx.now, settings.sessions_timebox) {
         return Err(Error::SessionExpired);
     }
-    if passed(session.last_used(), settings.sessions_inactivity_timeout) {
+    if session.is_idle(ctx.now, settings.sessions_inactivity_timeout) {
         return Err(AccountError::Inactive.into());
     }
     Ok(())

@@ -41,15 +41,14 @@ pub(super) async fn nonce(
         (address, _) => (address, settings.mailer_otp_expiry_secs),
     };
     let token = queries::own_token(db, user.id, REAUTHENTICATION.token_type).await?;
-    let max_attempts = auth.config().otp_max_attempts;
-    let token = token
-        .filter(|it| is_alive(ctx, it, lifetime_secs) && it.attempts < max_attempts)
-        .ok_or(AccountError::NonceInvalid)?;
+    let token = token.filter(|it| is_alive(ctx, it, lifetime_secs)).ok_or(AccountError::NonceInvalid)?;
+    if queries::take_attempt(db, &[token.id], auth.config().otp_max_attempts).await?.is_empty() {
+        return Err(AccountError::NonceInvalid.into());
+    }
     let wanted = secret::stored(&secret::link_token(&ctx.project, address, nonce));
     if secret::same(&wanted, &token.token_hash) {
         return Ok(Some(Spend { id: token.id, token_hash: token.token_hash }));
     }
-    queries::count_attempt(db, &[token.id]).await?;
     Err(AccountError::NonceInvalid.into())
 }
 
