@@ -12,6 +12,7 @@ import "./wallets.mjs";
 import "./providers.mjs";
 import "./factors.mjs";
 import "./webauthn.mjs";
+import "./saml.mjs";
 import "./oauth_server.mjs";
 import "./admin.mjs";
 

@@ -1,8 +1,12 @@
 // Everything that goes by mail: codes and links to sign in, forgotten passwords, changes of address, nonces, invitations.
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { after, describe, test } from "node:test";
+import { startMail } from "./post.mjs";
 import {
-  SITE, WELCOME, admin, anyAddress, arrive, ask, client, follow, fragment, good, mailTo, password, person, refusal,
+  SITE, WELCOME, admin, anyAddress, arrive, ask, client, eventually, follow, fragment, good, mailTo, password, person,
+  refusal, settings, smtp, unread, world,
 } from "./world.mjs";
 
 const hashOf = (mail) => new URL(mail.link).searchParams.get("token");
@@ -137,5 +141,45 @@ describe("mails that help with an account", { concurrency: true }, () => {
     const { code } = await mailTo(two);
     await good(client().auth.verifyOtp({ email: two, token: code, type: "invite" }));
     assert.deepEqual(await refusal(admin.inviteUserByEmail(one)), [422, "email_exists"]);
+  });
+});
+
+describe("the operator of a project, while it runs,", () => {
+  const file = (name) => readFileSync(`${world.certificates}/${name}`);
+  const askedFor = async () => {
+    const email = anyAddress("post");
+    await good(client().auth.signInWithOtp({ email }));
+    return email;
+  };
+
+  after(() => settings({ smtp, mailer_templates: {} }));
+
+  test("says what mails say", async () => {
+    const magic = { subject: "Come in, {{ .Email }}", content: "<p>Your code: {{ .Token }}</p><a href=\"{{ .ConfirmationURL }}\">in</a>" };
+    settings({ mailer_templates: { magic_link: magic, confirmation: magic } });
+    const shown = execFileSync(world.binary, ["project", "mail", "default", "magic_link", "--json"], { encoding: "utf8" });
+    assert.match(JSON.parse(shown).subject, /^Come in, /);
+    const email = await askedFor();
+    const mail = await mailTo(email);
+    assert.equal(mail.subject, `Come in, ${email}`);
+    await good(client().auth.verifyOtp({ email, token: mail.code, type: "email" }));
+  });
+
+  test("takes another mail server, by STARTTLS", async () => {
+    const other = await startMail({ key: file("mail.key"), cert: file("mail.pem") });
+    settings({ smtp: { ...other.settings, tls: true } });
+    const email = await askedFor();
+    assert.equal((await other.letters.next(email)).secure, true);
+    assert.equal(unread(email), 0);
+    other.close();
+  });
+
+  test("is not listened to by one that nobody vouches for", async () => {
+    const forged = await startMail({ key: file("saml.key"), cert: file("saml.pem") });
+    settings({ smtp: { ...forged.settings, tls: true } });
+    const email = await askedFor();
+    assert.ok(await eventually(() => forged.errors.length), "it was called, and not believed");
+    assert.equal(forged.letters.count(email), 0);
+    forged.close();
   });
 });

@@ -43,7 +43,7 @@ const listening = (server) => new Promise((resolve) => {
   });
 });
 
-/** An SMTP server: `{ settings, letters, close }`; letters are `{ subject, from, html, text, link, code }`. */
+/** An SMTP server: `{ settings, letters, errors, close }`; letters are `{ subject, from, html, text, link, code, secure }`. */
 export async function startMail(extra = {}) {
   const letters = new Letters();
   const login = { username: "board", password: "a secret of the mail server" };
@@ -70,10 +70,11 @@ export async function startMail(extra = {}) {
       }, done);
     },
   });
-  server.on("error", () => {}); // a client that breaks off, as one does that finds no TLS
+  const errors = []; // of clients that break off, as one does that does not trust the certificate
+  server.on("error", (error) => errors.push(error));
   const port = await listening(server);
   const settings = { host: "127.0.0.1", port, from: "Board <board@example.com>", ...login };
-  return { settings, letters, close: () => server.close() };
+  return { settings, letters, errors, close: () => server.close() };
 }
 
 /** Twilio's message API: `{ settings, letters, close }`; letters are `{ text, code, channel }`, addresses digits. */

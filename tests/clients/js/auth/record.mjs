@@ -50,11 +50,11 @@ function rows() {
     const [method, path] = words;
     const [javascript] = words.slice(-2);
     const more = words.slice(2, -2);
-    const conditions = more.filter((it) => !/^[!?](400|saml)$/.test(it)).flatMap((it) => it.split("&"));
+    const conditions = more.filter((it) => !["!400", "?saml"].includes(it)).flatMap((it) => it.split("&"));
     const pattern = new RegExp(`^${path.replaceAll(".", "\\.").replaceAll("{id}", "[^/]+")}$`);
     return {
       line, method, pattern, conditions, by: javascript.split(","),
-      status: more.includes("!400") ? 400 : more.includes("?saml") ? 404 : undefined,
+      status: more.includes("!400") ? 400 : undefined,
     };
   });
 }

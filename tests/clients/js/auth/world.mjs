@@ -89,14 +89,14 @@ export async function person(name, { flowType } = {}) {
   return { auth, id: user.id, email, session };
 }
 
-/** Asks auth without a client; `{ status, headers, json }`. Paths that begin with `root:` are those of the server. */
+/** Asks auth without a client; `{ status, headers, text, json }`. Paths that begin with `root:` are those of the server. */
 export async function ask(path, { method = "GET", token, key = world.anonKey, body } = {}) {
   const headers = { ...(key ? keyed(key, token) : {}), ...(body ? { "content-type": "application/json" } : {}) };
   const url = path.startsWith("root:") ? `${world.url}${path.slice(5)}` : `${base}${path}`;
   const answer = await recorded("fetch")(url, { method, headers, body: body && JSON.stringify(body) });
   const text = await answer.text();
   return {
-    status: answer.status, headers: answer.headers,
+    status: answer.status, headers: answer.headers, text,
     get json() {
       return JSON.parse(text);
     },
