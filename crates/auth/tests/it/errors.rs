@@ -110,31 +110,131 @@ fn a_trigger_that_refuses_a_user_is_a_failure_without_its_words() {
     });
 }
 
-/// The reference page and the code name the same codes.
+/// Status and code, which is told in an answer or, to browsers, in a redirect.
+type Pair<'a> = (&'a str, &'a str);
+
+const PAGE: &str = include_str!("../../../../docs/reference/errors-auth.md");
+
+/// The files below `folder` of this crate, `.rs` only.
+fn sources(folder: &str) -> Vec<String> {
+    let mut folders = vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
+    let mut texts = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|it| it == "rs") {
+                texts.push(std::fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    texts
+}
+
+/// What the errors of this crate say of themselves: `(S::FORBIDDEN, "bad_jwt")`.
+fn answered(texts: &[String]) -> Vec<(String, String)> {
+    let mut pairs = Vec::new();
+    for text in texts {
+        for (at, prefix) in text.match_indices("(S::").chain(text.match_indices("(StatusCode::")) {
+            let rest = &text[at + prefix.len()..];
+            let Some((name, rest)) = rest.split_once(',') else { continue };
+            let code = rest.trim_start().strip_prefix('"').and_then(|it| it.split_once("\")"));
+            let (Some((code, _)), true) =
+                (code, name.bytes().all(|it| it.is_ascii_uppercase() || it == b'_'))
+            else {
+                continue;
+            };
+            pairs.push((number(name).to_owned(), code.to_owned()));
+        }
+    }
+    pairs.push(("403".to_owned(), "unknown".to_owned()));
+    pairs.sort_unstable();
+    pairs.dedup();
+    pairs
+}
+
+fn number(name: &str) -> &'static str {
+    match name {
+        "BAD_REQUEST" => "400",
+        "UNAUTHORIZED" => "401",
+        "FORBIDDEN" => "403",
+        "NOT_FOUND" => "404",
+        "METHOD_NOT_ALLOWED" => "405",
+        "CONFLICT" => "409",
+        "PAYLOAD_TOO_LARGE" => "413",
+        "UNPROCESSABLE_ENTITY" => "422",
+        "TOO_MANY_REQUESTS" => "429",
+        "INTERNAL_SERVER_ERROR" => "500",
+        "SERVICE_UNAVAILABLE" => "503",
+        other => panic!("{other} has no number here"),
+    }
+}
+
+/// The cells of the tables before and after the heading of what is never answered.
+fn tables() -> (Vec<Vec<&'static str>>, Vec<Vec<&'static str>>) {
+    let (answered, never) = PAGE.split_once("## What we do not answer").unwrap();
+    let rows = |text: &'static str| {
+        let rows = text.lines().filter(|it| it.starts_with("| `"));
+        rows.map(|it| it.trim_matches(['|', ' ']).split(" | ").collect::<Vec<_>>()).collect::<Vec<_>>()
+    };
+    (rows(answered), rows(never))
+}
+
+fn pair<'a>(row: &[&'a str]) -> Pair<'a> {
+    (row[1].trim_end_matches(" ↪"), row[0].trim_end_matches(" †").trim_matches('`'))
+}
+
+/// Whether `body`, the source of a test, expects that pair.
+fn expects(body: &str, (status, code): Pair<'_>, in_redirect: bool) -> bool {
+    if in_redirect {
+        let read = ["location", "words(", "lost(", "refusal(&"].iter().any(|it| body.contains(it));
+        return read
+            && (body.contains(&format!("\"{code}\"")) || body.contains(&format!("error_code={code}")));
+    }
+    let compact: String = body.split_whitespace().collect::<Vec<_>>().join(" ");
+    compact.contains(&format!("{status}, \"{code}\""))
+}
+
+/// Every pair that this crate answers has its row, and the row's test expects the pair.
 #[test]
-fn every_code_is_documented() {
-    let page = include_str!("../../../../docs/reference/errors-auth.md");
-    let sources = [
-        include_str!("../../src/error.rs"),
-        include_str!("../../src/error/account.rs"),
-        include_str!("../../src/error/external.rs"),
-        include_str!("../../src/error/factor.rs"),
-        include_str!("../../src/error/guard.rs"),
-        include_str!("../../src/error/oauth.rs"),
-        include_str!("../../src/error/passkey.rs"),
-        include_str!("../../src/error/phone.rs"),
-        include_str!("../../src/error/sso.rs"),
-    ];
-    let mut codes: Vec<&str> = sources
-        .iter()
-        .flat_map(|it| it.split_once("fn facts").unwrap().1.split('"').skip(1).step_by(2))
-        .filter(|it| it.bytes().all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || it == b'_'))
-        .collect();
-    let mut documented: Vec<&str> =
-        page.lines().filter_map(|it| it.strip_prefix("| `")?.split_once('`')).map(|it| it.0).collect();
-    codes.sort_unstable();
-    codes.dedup();
+fn every_error_is_documented_and_produced() {
+    let (rows, _) = tables();
+    let mut documented: Vec<_> =
+        rows.iter().map(|it| pair(it)).map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
     documented.sort_unstable();
-    documented.dedup();
-    assert_eq!(codes, documented);
+    assert_eq!(answered(&sources("src")), documented);
+    let tests = sources("tests/it");
+    for row in &rows {
+        let name = row.last().unwrap().trim_matches('`');
+        let start = format!("#[test]\nfn {name}(");
+        let body = tests.iter().find_map(|it| {
+            // Attributes may stand between.
+            let at = it.find(&start).or_else(|| it.find(&format!("]\nfn {name}(")))?;
+            it[at..].split("\n}\n").next()
+        });
+        let body = body.unwrap_or_else(|| panic!("{row:?} names no test"));
+        assert!(expects(body, pair(row), row[1].ends_with('↪')), "{name} does not expect {:?}", pair(row));
+    }
+}
+
+/// Every pair of Supabase's auth service is answered and proved, or stands in the list of those that are not.
+#[test]
+fn every_error_of_supabase_is_answered_or_explained() {
+    let (rows, never) = tables();
+    let supabases = include_str!("errors.tsv");
+    assert!(supabases.lines().count() > 100);
+    for line in supabases.lines() {
+        let wanted = line.split_once('\t').unwrap();
+        let (proved, explained) =
+            (rows.iter().any(|it| pair(it) == wanted), never.iter().any(|it| pair(it) == wanted));
+        assert!(proved || explained, "{wanted:?} is neither answered nor explained");
+        assert!(!(proved && explained), "{wanted:?} is answered: take it off the list");
+    }
+    for row in never {
+        assert!(
+            supabases.lines().any(|it| it.split_once('\t') == Some(pair(&row))),
+            "{row:?} is no error of Supabase"
+        );
+    }
 }

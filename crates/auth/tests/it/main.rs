@@ -26,6 +26,7 @@ mod oauth_server;
 mod passkeys;
 mod password;
 mod phone;
+mod produced;
 mod providers;
 mod refresh;
 #[cfg(feature = "saml")]

@@ -56,6 +56,12 @@ impl Api {
         Self::of(name, settings, private).await
     }
 
+    /// A service in which one mail waits or is on its way, and no other.
+    pub(crate) async fn narrow(name: &str, settings: AuthSettings) -> Self {
+        let config = Config { mail_queue: 1, argon2_memory_kib: 64, argon2_passes: 1, ..Config::default() };
+        Self::of(name, settings, config).await
+    }
+
     async fn configured(name: &str, settings: AuthSettings, mail_retries: Vec<Duration>) -> Self {
         // Cheap hashes and quick answers: what they cost is not the matter here.
         let config = Config {
