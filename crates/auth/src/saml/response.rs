@@ -149,3 +149,6 @@ fn refused(error: &SamlError) -> Refusal {
         _ => "the library refused the response",
     })
 }
+
+#[cfg(test)]
+mod tests;

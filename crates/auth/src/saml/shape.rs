@@ -89,3 +89,71 @@ fn check_signature(owner: &Element) -> Result<(), Refusal> {
     }
     Err(Refusal("an algorithm of a signature is not allowed"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::xml;
+    use super::*;
+
+    const ASSERTION_SIGNED: &str = include_str!("../../tests/vectors/saml/assertion.xml");
+    const BOTH_SIGNED: &str = include_str!("../../tests/vectors/saml/both.xml");
+
+    fn check(text: &str) -> Result<(), &'static str> {
+        let root = xml::message(text).map_err(|it| it.0)?;
+        assertion(&root).map(drop).map_err(|it| it.0)
+    }
+
+    fn cut<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
+        let start = text.find(from).unwrap();
+        &text[start..text.rfind(to).unwrap() + to.len()]
+    }
+
+    #[test]
+    fn honest_responses_have_one_meaning() {
+        assert_eq!(check(ASSERTION_SIGNED), Ok(()));
+        assert_eq!(check(BOTH_SIGNED), Ok(()));
+    }
+
+    #[test]
+    fn whatever_could_mean_two_things_is_refused_before_any_signature_is_verified() {
+        let signed = cut(ASSERTION_SIGNED, "<Assertion", "</Assertion>");
+        let signature = cut(ASSERTION_SIGNED, "<ds:Signature ", "</ds:Signature>");
+        let change = |from: &str, to: &str| ASSERTION_SIGNED.replacen(from, to, 1);
+        let bare = signed.replace(signature, "");
+        let other = bare.replace("_assertion", "_other");
+        let (one, strange) =
+            ("there must be exactly one assertion", "a signature is missing, or in a strange place");
+        for (text, why) in [
+            (change(signed, &format!("{other}{signed}")), one),
+            (change("</Assertion>", &format!("{other}</Assertion>")), one),
+            (change("</ds:Signature>", &format!("<ds:Object>{bare}</ds:Object></ds:Signature>")), one),
+            (change("<saml2p:Status>", "<saml2p:Status><x:assertion xmlns:x='y'/>"), one),
+            (
+                change(signed, &format!("<saml2p:Extensions>{signed}</saml2p:Extensions>")),
+                "the assertion is in a strange place",
+            ),
+            (change(signed, "<e:EncryptedAssertion xmlns:e='x'/>"), "encrypted assertions are not taken"),
+            (change(signature, ""), strange),
+            (change(signature, &format!("<x>{signature}</x>")), strange),
+            (change("<Subject>", &format!("{signature}<Subject>")), "a signature is of a strange form"),
+            (change("</ds:Signature>", "<ds:Object/></ds:Signature>"), "a signature is of a strange form"),
+            (change("URI=\"#_assertion\"", "URI=\"#_response\""), "a signature is about something else"),
+            (change("URI=\"#_assertion\"", "URI=\"\""), "a signature is about something else"),
+            (
+                change("URI=\"#_assertion\"", "URI=\"#xpointer(id('_assertion'))\""),
+                "a signature is about something else",
+            ),
+            (change("<NameID ", "<NameID Id=\"_assertion\" "), "an id comes twice"),
+            (change("<NameID ", "<NameID xml:id=\"_response\" "), "an id comes twice"),
+            (change("rsa-sha256", "hmac-sha256"), "an algorithm of a signature is not allowed"),
+            (
+                change("xmldsig#enveloped-signature", "xmldsig#base64"),
+                "an algorithm of a signature is not allowed",
+            ),
+            (change("xmlenc#sha256", "xmldsig#sha1"), "an algorithm of a signature is not allowed"),
+            (change("saml2p:Response ", "saml2p:LogoutResponse "), "this is no XML"),
+        ] {
+            assert_eq!(check(&text), Err(why));
+        }
+    }
+}
