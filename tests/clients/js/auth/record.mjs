@@ -50,7 +50,7 @@ function rows() {
     const [method, path] = words;
     const [javascript] = words.slice(-2);
     const more = words.slice(2, -2);
-    const conditions = more.filter((it) => !["!400", "?saml"].includes(it)).flatMap((it) => it.split("&"));
+    const conditions = more.filter((it) => !it === "!400").flatMap((it) => it.split("&"));
     const pattern = new RegExp(`^${path.replaceAll(".", "\\.").replaceAll("{id}", "[^/]+")}$`);
     return {
       line, method, pattern, conditions, by: javascript.split(","),

@@ -1,17 +1,31 @@
-"""Signing in by a real OpenID Connect provider (npm's oidc-provider), identities that come and go, SAML where it is off."""
+"""Signing in by a real OpenID Connect provider (npm's oidc-provider), identities that come and go, SAML."""
 
 import base64
 import hashlib
 import secrets
 import uuid
+from pathlib import Path
 from urllib.parse import urlencode
 
 import httpx
 
-from world import APP, WELCOME, Case, address_of, arrive, browse, client, idp, person
+from world import APP, WELCOME, WORLD, Case, address_of, arrive, browse, client, idp, person, settings
 
 PROVIDER = "keycloak"  # supabase_auth takes names that it knows only
+ENTITY = "https://organisation.example/saml"
 OPTIONS = {"redirect_to": WELCOME, "scopes": "openid"}
+
+
+def organisation() -> str:
+    """What an organisation's identity provider says about itself."""
+    lines = (Path(WORLD["certificates"]) / "saml.pem").read_text().splitlines()
+    binding = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect"
+    return f"""<EntityDescriptor xmlns="urn:oasis:names:tc:SAML:2.0:metadata" entityID="{ENTITY}">
+      <IDPSSODescriptor protocolSupportEnumeration="urn:oasis:names:tc:SAML:2.0:protocol">
+        <KeyDescriptor use="signing"><KeyInfo xmlns="http://www.w3.org/2000/09/xmldsig#"><X509Data>
+          <X509Certificate>{"".join(lines[1:-1])}</X509Certificate></X509Data></KeyInfo></KeyDescriptor>
+        <SingleSignOnService Binding="{binding}" Location="{ENTITY}/login"/>
+      </IDPSSODescriptor></EntityDescriptor>"""
 
 
 def id_token(name: str, nonce: str) -> dict:
@@ -58,6 +72,17 @@ class Providers(Case):
         answer = client().sign_in_with_id_token({**token, "nonce": "the nonce of the app"})
         self.assertEqual(answer.user.email, address_of("joan"))
 
-    def test_saml_is_refused_where_a_project_has_none(self):
-        for wanted in ({"domain": "example.com"}, {"provider_id": str(uuid.uuid4())}):
-            self.refused(404, "saml_provider_disabled", client().sign_in_with_sso, wanted)
+    def test_an_organisation_is_asked_by_saml(self):
+        wanted = {"domain": "example.com"}, {"provider_id": str(uuid.uuid4())}
+        for it in wanted:
+            self.refused(404, "saml_provider_disabled", client().sign_in_with_sso, it)
+        settings({"saml_enabled": True})
+        self.addCleanup(settings, {"saml_enabled": False})
+        self.refused(404, "sso_provider_not_found", client().sign_in_with_sso, wanted[1])
+        headers = {"apikey": WORLD["secretKey"]}
+        body = {"type": "saml", "metadata_xml": organisation(), "domains": ["example.com"]}
+        made = httpx.post(f"{WORLD['url']}/auth/v1/admin/sso/providers", json=body, headers=headers)
+        self.assertEqual(made.status_code, 201, made.text)
+        for it in (wanted[0], {"provider_id": made.json()["id"]}):
+            url = client().sign_in_with_sso(it).url
+            self.assertTrue(url.startswith(f"{ENTITY}/login?SAMLRequest="), url)

@@ -65,10 +65,9 @@ def rows() -> list[dict]:
         if not line or line.startswith("#"):
             continue
         method, path, *more, _, by = line.split()
-        marks = [it for it in more if it in ("!400", "?saml")]
-        conditions = [one for it in more if it not in marks for one in it.split("&")]
+        conditions = [one for it in more if it != "!400" for one in it.split("&")]
         pattern = re.escape(path).replace(r"\{id\}", "[^/]+")
-        status = {"!400": 400, "?saml": 404}.get(marks[0]) if marks else None
+        status = 400 if "!400" in more else None
         if by != "-":
             found.append({"line": " ".join(line.split()), "method": method, "pattern": pattern, "by": by.split(","),
                           "conditions": conditions, "status": status})
