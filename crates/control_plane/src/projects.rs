@@ -195,6 +195,19 @@ impl ControlPlane {
         .await
     }
 
+    /// A new shared secret with new legacy keys; what the old secret signed is refused from now on.
+    pub(crate) async fn replace_jwt_secret(
+        &self,
+        reference: &ProjectRef,
+        who: &str,
+    ) -> Result<ProjectRow, Error> {
+        self.change(reference, who, |row, secrets| {
+            secrets.replace_jwt_secret(&row.reference, Timestamp::now().as_second())?;
+            Ok(("keys.replace_jwt_secret", json!({"keys": ["anon", "service_role", "jwt_secret"]})))
+        })
+        .await
+    }
+
     /// A signing key that waits to be used; its name.
     pub(crate) async fn prepare_signing_key(
         &self,

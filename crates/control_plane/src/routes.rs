@@ -34,6 +34,7 @@ pub fn router(plane: ControlPlane) -> Router {
         .route("/projects/{ref}/mail/{name}/preview", get(mail::stored).post(mail::draft))
         .route("/projects/{ref}/keys", get(keys::show))
         .route("/projects/{ref}/keys/rotate", post(keys::rotate))
+        .route("/projects/{ref}/keys/replace-jwt-secret", post(keys::replace_jwt_secret))
         .route("/projects/{ref}/signing-keys", get(signing::list).post(signing::prepare))
         .route("/projects/{ref}/signing-keys/rotate", post(signing::rotate))
         .route("/projects/{ref}/signing-keys/{kid}/revoke", post(signing::revoke))

@@ -122,6 +122,16 @@ impl Secrets {
         Ok(())
     }
 
+    /// A new shared secret and new legacy keys (`anon`, `service_role`), valid from `now_secs` on; whatever the old
+    /// secret signed is refused.
+    pub(crate) fn replace_jwt_secret(&mut self, reference: &ProjectRef, now_secs: i64) -> Result<(), Error> {
+        self.jwt_secret = random::base62(48)?;
+        let ring = KeyRing::new(vec![Key::from_secret(self.jwt_secret.as_bytes())]);
+        self.anon_key = legacy_key(&ring, reference, "anon", now_secs)?;
+        self.service_role_key = legacy_key(&ring, reference, "service_role", now_secs)?;
+        Ok(())
+    }
+
     /// The keys that sign and verify tokens, the signing one first; the shared secret signs the legacy keys.
     pub(crate) fn key_ring(&self) -> Result<KeyRing, Error> {
         let mut keys = self.signing_keys.ring()?;

@@ -227,6 +227,9 @@ pub(crate) enum KeysVerb {
     Replace {
         /// The project's short name.
         reference: String,
+        /// Instead, a new JWT secret with new `anon` and `service_role` keys; whatever the old secret signed stops.
+        #[arg(long)]
+        jwt_secret: bool,
     },
 }
 

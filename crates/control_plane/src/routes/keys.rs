@@ -34,6 +34,17 @@ pub(super) async fn rotate(
     shown(&plane, &row, &secrets)
 }
 
+/// `POST /api/v1/projects/{ref}/keys/replace-jwt-secret`: a new shared secret, and with it new `anon` and
+/// `service_role` keys.
+pub(super) async fn replace_jwt_secret(
+    State(plane): State<ControlPlane>,
+    Reference(reference): Reference,
+) -> Result<Uncached, Error> {
+    let row = plane.replace_jwt_secret(&reference, ADMIN).await?;
+    let secrets = Secrets::open(&plane.inner.seal, &row)?;
+    shown(&plane, &row, &secrets)
+}
+
 fn shown(plane: &ControlPlane, row: &ProjectRow, secrets: &Secrets) -> Result<Uncached, Error> {
     let url = |login: &StoredLogin| database_url(&plane.inner.config, &row.database, login);
     let body = json!({

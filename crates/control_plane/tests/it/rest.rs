@@ -1,6 +1,7 @@
 //! What the REST interface does: projects, keys, settings, inbox, audit log.
 
 use axum::Router;
+use common::jwt::Rules;
 use common::{CapturedMail, Directory as _, ProjectRef};
 use control_plane::{ControlPlane, router};
 use futures_util::future::join;
@@ -151,6 +152,22 @@ fn keys_open_the_project_and_rotate() {
         assert_eq!((&rotated["anon"], &rotated["jwt_secret"]), (&keys["anon"], &keys["jwt_secret"]));
         let after = it.plane.find(&reference).await.unwrap().unwrap();
         assert!(after.version > project.version);
+
+        // A service key that got about is good for ten years: unless the secret goes.
+        let now_secs = jiff::Timestamp::now().as_second();
+        let rules = Rules { now_secs, leeway_secs: 30, audience: None, default_role: "" };
+        let replaced = it.call(Method::POST, &format!("{path}/replace-jwt-secret"), &Value::Null).await.body;
+        let after = it.plane.find(&reference).await.unwrap().unwrap();
+        for name in ["anon", "service_role"] {
+            let (old, new) = (rotated[name].as_str().unwrap(), replaced[name].as_str().unwrap());
+            assert!(
+                project.jwt.verify(old, &rules).is_ok() && after.jwt.verify(old, &rules).is_err(),
+                "{name}"
+            );
+            assert_eq!(after.jwt.verify(new, &rules).unwrap().role, name);
+        }
+        assert_ne!(replaced["jwt_secret"], rotated["jwt_secret"]);
+        assert_eq!((&replaced["secret"], &replaced["jwks"]), (&rotated["secret"], &rotated["jwks"]));
     });
 }
 

@@ -27,6 +27,8 @@ const CALLS: &[(Method, &str, &str)] = &[
     (Method::GET, "/api/v1/projects/gone/keys", ""),
     (Method::POST, "/api/v1/projects/default/keys/rotate", ""),
     (Method::POST, "/api/v1/projects/gone/keys/rotate", ""),
+    (Method::POST, "/api/v1/projects/default/keys/replace-jwt-secret", ""),
+    (Method::POST, "/api/v1/projects/gone/keys/replace-jwt-secret", ""),
     (Method::GET, "/api/v1/projects/default/settings", ""),
     (Method::PATCH, "/api/v1/projects/default/settings", r#"{"auth": {"disable_signup": true}}"#),
     (Method::PATCH, "/api/v1/projects/gone/settings", r#"{"auth": {"disable_signup": true}}"#),
@@ -88,6 +90,8 @@ fn every_route_answers_every_persona_as_listed() {
         GET /api/v1/projects/gone/keys: 401 CP200 | 401 CP200 | 401 CP200 | 404 CP302
         POST /api/v1/projects/default/keys/rotate: 401 CP200 | 401 CP200 | 401 CP200 | 200
         POST /api/v1/projects/gone/keys/rotate: 401 CP200 | 401 CP200 | 401 CP200 | 404 CP302
+        POST /api/v1/projects/default/keys/replace-jwt-secret: 401 CP200 | 401 CP200 | 401 CP200 | 200
+        POST /api/v1/projects/gone/keys/replace-jwt-secret: 401 CP200 | 401 CP200 | 401 CP200 | 404 CP302
         GET /api/v1/projects/default/settings: 401 CP200 | 401 CP200 | 401 CP200 | 200
         PATCH /api/v1/projects/default/settings: 401 CP200 | 401 CP200 | 401 CP200 | 200
         PATCH /api/v1/projects/gone/settings: 401 CP200 | 401 CP200 | 401 CP200 | 404 CP302

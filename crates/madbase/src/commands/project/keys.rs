@@ -28,8 +28,9 @@ pub(super) async fn run(client: &Client, output: Output, verb: KeysVerb) -> Resu
             let path = path(&reference, &format!("/signing-keys/{kid}/revoke"))?;
             output.show(&client.call(Method::POST, &path, None).await?, list);
         }
-        KeysVerb::Replace { reference } => {
-            let keys = client.call(Method::POST, &path(&reference, "/keys/rotate")?, None).await?;
+        KeysVerb::Replace { reference, jwt_secret } => {
+            let which = if jwt_secret { "/keys/replace-jwt-secret" } else { "/keys/rotate" };
+            let keys = client.call(Method::POST, &path(&reference, which)?, None).await?;
             output.show(&keys, fields);
         }
     }
