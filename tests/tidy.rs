@@ -151,7 +151,7 @@ fn decisions_are_numbered_without_gaps() {
 #[test]
 fn documented_errors_have_their_tests() {
     let mut sources = Vec::new();
-    for (folder, extension) in [("crates", "rs"), ("tests", "rs"), ("tests/clients/js/test", "mjs")] {
+    for (folder, extension) in [("crates", "rs"), ("tests", "rs"), ("tests/clients/js", "mjs")] {
         let mut found = Vec::new();
         files(&root().join(folder), extension, &mut found);
         sources.extend(found.iter().map(|it| fs::read_to_string(it).unwrap()));
@@ -167,6 +167,32 @@ fn documented_errors_have_their_tests() {
             rows += 1;
         }
         assert!(rows >= least, "docs/reference/{name} lost its tests: {rows} rows left");
+    }
+}
+
+/// Every attack in the table ends with names of tests, and all of them exist.
+#[test]
+fn documented_attacks_have_their_tests() {
+    let mut found = Vec::new();
+    files(&root().join("crates"), "rs", &mut found);
+    let sources: Vec<String> = found.iter().map(|it| fs::read_to_string(it).unwrap()).collect();
+    let page = fs::read_to_string(root().join("docs/operations/security.md")).unwrap();
+    let (_, table) = page.split_once("## Attacks").unwrap();
+    let table = table.split("\n#").next().unwrap();
+    let rows: Vec<&str> = table.lines().filter(|it| it.starts_with("| ")).skip(2).collect();
+    assert!(rows.len() >= 30, "docs/operations/security.md lost its attacks: {} rows left", rows.len());
+    for row in rows {
+        let cell = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        let tests: Vec<&str> = cell.split('`').skip(1).step_by(2).collect();
+        assert!(!tests.is_empty(), "no test proves: {row}");
+        for test in tests {
+            // A test, not a helper of that name: its attribute stands before it.
+            let exists = sources.iter().any(|it| {
+                let before = it.find(&format!("fn {test}(")).map(|at| it[..at].trim_end_matches("async "));
+                before.is_some_and(|it| it.trim_end_matches(' ').ends_with("]\n"))
+            });
+            assert!(exists, "docs/operations/security.md names a test that does not exist: {test}");
+        }
     }
 }
 
@@ -192,4 +218,70 @@ fn every_variable_is_documented() {
     for (name, path) in variables {
         assert!(page.contains(&format!("`{name}`")), "{name} of {} is not documented", path.display());
     }
+}
+
+/// Every route of auth is a row of what the official clients drive (the clients' own tests compare that list with what
+/// they asked).
+#[test]
+fn every_route_of_auth_is_driven_by_the_clients() {
+    let rows = fs::read_to_string(root().join("tests/clients/auth_rows.txt")).unwrap();
+    let rows: Vec<(&str, &str)> = rows
+        .lines()
+        .filter(|it| !it.starts_with('#'))
+        .filter_map(|it| it.split_once(' ').map(|(method, rest)| (method, rest.trim_start())))
+        .map(|(method, rest)| (method, rest.split(' ').next().unwrap()))
+        .collect();
+    // The same answers under a second name.
+    let twins = [("GET", "/passkeys/"), ("POST", "/oauth/userinfo")];
+    let mut sources = Vec::new();
+    files(&root().join("crates/auth/src/routes"), "rs", &mut sources);
+    sources.push(root().join("crates/auth/src/routes.rs"));
+    sources.retain(|it| !it.ends_with("sso_off.rs"));
+    let mut found = 0;
+    for path in sources {
+        for (method, route) in routes(&fs::read_to_string(&path).unwrap()) {
+            found += 1;
+            let known = |it: &(&str, &str)| *it == (method, route.as_str());
+            assert!(
+                rows.iter().chain(&twins).any(known),
+                "{method} {route} is no row of tests/clients/auth_rows.txt"
+            );
+        }
+    }
+    assert!(found > 70, "the walk found too few routes: {found}");
+}
+
+/// The methods and paths of the calls of `.route("…", …)` in a file; parameters are all named `id`.
+fn routes(source: &str) -> Vec<(&'static str, String)> {
+    const HANDLERS: [(&str, &str); 6] = [
+        ("get(", "GET"),
+        ("post(", "POST"),
+        ("put(", "PUT"),
+        ("patch(", "PATCH"),
+        ("delete(", "DELETE"),
+        ("deleting(", "DELETE"),
+    ];
+    let mut found = Vec::new();
+    for call in source.split(".route(").skip(1) {
+        let Some((path, rest)) = call.trim_start().strip_prefix('"').and_then(|it| it.split_once('"')) else {
+            continue; // a path that is made; the metadata of the OAuth server
+        };
+        let mut depth = 1;
+        let end = |it: char| {
+            depth += i32::from(it == '(') - i32::from(it == ')');
+            depth == 0
+        };
+        let handlers = &rest[..rest.find(end).unwrap()];
+        let parts = path.split('/').map(|it| if it.starts_with('{') { "{id}" } else { it });
+        let path = parts.collect::<Vec<_>>().join("/");
+        for (call, method) in HANDLERS {
+            let named = |(at, _): (usize, &str)| {
+                !handlers[..at].ends_with(|it: char| it.is_alphanumeric() || it == '_')
+            };
+            if handlers.match_indices(call).any(named) {
+                found.push((method, path.clone()));
+            }
+        }
+    }
+    found
 }

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
 import { createClient } from "@supabase/supabase-js";
-import { compared } from "./record.mjs";
+import { compared, contract } from "./record.mjs";
 import { stop } from "./world.mjs";
 import "./discovery.mjs";
 import "./sign_up.mjs";
@@ -43,6 +43,13 @@ describe("the contract of auth", () => {
     const { rows, requests, missing, unlisted } = compared();
     t.diagnostic(`${rows} rows, ${requests} requests`);
     assert.deepEqual({ missing, unlisted }, { missing: [], unlisted: [] });
+  });
+
+  test("would be missed where nobody drives it, and where nobody has listed it", () => {
+    const rows = ["GET /telepathy fetch -", "POST /otp carrier=pigeon auth.signInWithOtp -", "GET /health auth.getUser -"];
+    assert.equal(compared(`${contract}\n${rows.join("\n")}`).missing.length, rows.length);
+    const shorter = contract.split("\n").filter((it) => !it.includes(" /recover ")).join("\n");
+    assert.deepEqual(compared(shorter).unlisted, ["POST /recover by auth.resetPasswordForEmail"]);
   });
 
   test("has a row for every method of the client that asks", () => {

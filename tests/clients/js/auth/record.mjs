@@ -43,14 +43,13 @@ function fields(body) {
 }
 
 /** The rows of the list. */
-function rows() {
-  const lines = readFileSync(new URL("../../auth_rows.txt", import.meta.url), "utf8").split("\n");
-  return lines.filter((it) => it && !it.startsWith("#")).map((line) => {
+function rows(text) {
+  return text.split("\n").filter((it) => it && !it.startsWith("#")).map((line) => {
     const words = line.split(/ +/);
     const [method, path] = words;
     const [javascript] = words.slice(-2);
     const more = words.slice(2, -2);
-    const conditions = more.filter((it) => !it === "!400").flatMap((it) => it.split("&"));
+    const conditions = more.filter((it) => it !== "!400").flatMap((it) => it.split("&"));
     const pattern = new RegExp(`^${path.replaceAll(".", "\\.").replaceAll("{id}", "[^/]+")}$`);
     return {
       line, method, pattern, conditions, by: javascript.split(","),
@@ -67,9 +66,12 @@ function holds(condition, said) {
   return value === undefined ? said[name] != null : said[name] === value;
 }
 
+/** The list. */
+export const contract = readFileSync(new URL("../../auth_rows.txt", import.meta.url), "utf8");
+
 /** Rows that nobody has driven as they say, what was asked and is no row, and how many rows there are. */
-export function compared() {
-  const list = rows();
+export function compared(text = contract) {
+  const list = rows(text);
   const missing = list.flatMap((row) => {
     const here = asked.filter((it) => asks(row, it) && row.conditions.every((one) => holds(one, it.said)));
     const good = here.filter((it) => (row.status ? it.status === row.status : !it.refused));
