@@ -196,32 +196,6 @@ fn documented_attacks_have_their_tests() {
     }
 }
 
-/// Every attack in the table ends with names of tests, and all of them exist.
-#[test]
-fn documented_attacks_have_their_tests() {
-    let mut found = Vec::new();
-    files(&root().join("crates"), "rs", &mut found);
-    let sources: Vec<String> = found.iter().map(|it| fs::read_to_string(it).unwrap()).collect();
-    let page = fs::read_to_string(root().join("docs/operations/security.md")).unwrap();
-    let (_, table) = page.split_once("## Attacks").unwrap();
-    let table = table.split("\n#").next().unwrap();
-    let rows: Vec<&str> = table.lines().filter(|it| it.starts_with("| ")).skip(2).collect();
-    assert!(rows.len() >= 30, "docs/operations/security.md lost its attacks: {} rows left", rows.len());
-    for row in rows {
-        let cell = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
-        let tests: Vec<&str> = cell.split('`').skip(1).step_by(2).collect();
-        assert!(!tests.is_empty(), "no test proves: {row}");
-        for test in tests {
-            // A test, not a helper of that name: its attribute stands before it.
-            let exists = sources.iter().any(|it| {
-                let before = it.find(&format!("fn {test}(")).map(|at| it[..at].trim_end_matches("async "));
-                before.is_some_and(|it| it.trim_end_matches(' ').ends_with("]\n"))
-            });
-            assert!(exists, "docs/operations/security.md names a test that does not exist: {test}");
-        }
-    }
-}
-
 /// Every variable that the binary or the script reads has its row in the table of settings.
 #[test]
 fn every_variable_is_documented() {
