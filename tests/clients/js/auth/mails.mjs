@@ -122,11 +122,9 @@ describe("mails that help with an account", { concurrency: true }, () => {
     const { auth, email } = await person("careful");
     await good(auth.reauthenticate());
     const { code } = await mailTo(email);
-    const wrong = code === "123456" ? "654321" : "123456";
     await good(auth.updateUser({ data: { theme: "dark" } }));
     await good(auth.updateUser({ password: "a different password", nonce: code }));
     await good(client().auth.signInWithPassword({ email, password: "a different password" }));
-    assert.deepEqual(await refusal(client().auth.verifyOtp({ email, token: wrong, type: "email" })), [403, "otp_expired"]);
   });
 
   test("invite, by a link and by a code", async () => {
