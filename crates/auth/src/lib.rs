@@ -41,7 +41,8 @@ mod wire;
 
 pub use config::{Clock, Config};
 pub use error::{
-    AccountError, Error, ExternalError, FactorError, GuardError, OAuthError, PasskeyError, PhoneError, SsoError,
+    AccountError, Error, ExternalError, FactorError, GuardError, OAuthError, PasskeyError, PhoneError,
+    SsoError,
 };
 pub use routes::router;
 pub use sessions::{LiveSession, SessionManager};

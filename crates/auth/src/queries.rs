@@ -36,9 +36,9 @@ pub(crate) use read::{
 
 #[cfg(feature = "saml")]
 pub(crate) use sso::{
-    ProviderKey, RelayState, SamlProvider, SsoProvider, begin_relay, count_sso_providers, delete_sso_provider,
-    new_saml_key, refresh_metadata, saml_key, sso_provider, sso_providers, take_relay, use_assertion,
-    write_sso_provider,
+    ProviderKey, RelayState, SamlProvider, SsoProvider, begin_relay, count_sso_providers,
+    delete_sso_provider, new_saml_key, refresh_metadata, saml_key, sso_provider, sso_providers, take_relay,
+    use_assertion, write_sso_provider,
 };
 
 use serde::de::DeserializeOwned;

@@ -192,7 +192,9 @@ impl IntoResponse for Tokens {
 fn method(account: &Account, method: &Method) -> Value {
     let mut told = json!(method);
     let provider = account.identities.iter().find_map(|it| it.provider.strip_prefix("sso:"));
-    if let (Some(provider), Some(map)) = (provider.filter(|_| method.method == "sso/saml"), told.as_object_mut()) {
+    if let (Some(provider), Some(map)) =
+        (provider.filter(|_| method.method == "sso/saml"), told.as_object_mut())
+    {
         map.insert("provider".into(), provider.into());
     }
     told

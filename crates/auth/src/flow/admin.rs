@@ -5,9 +5,9 @@ mod create;
 pub(crate) mod custom;
 mod delete;
 mod link;
+mod list;
 #[cfg(feature = "saml")]
 pub(crate) mod sso;
-mod list;
 mod update;
 mod window;
 

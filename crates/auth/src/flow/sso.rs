@@ -88,10 +88,10 @@ async fn idp(auth: &Auth, ctx: &Context, provider: &SsoProvider) -> Result<IdpMe
         let project = Some(&ctx.project.reference);
         events::tell(&Event::SamlRefused { project, reason: "metadata could not be refreshed" });
         // Tried: not with every sign-in again.
-        queries::refresh_metadata(&db, provider.saml.id, &provider.saml.metadata_xml, ctx.now).await?;
+        queries::refresh_metadata(&db, &provider.saml, &provider.saml.metadata_xml, ctx.now).await?;
         return Ok(known);
     };
-    queries::refresh_metadata(&db, provider.saml.id, &text, ctx.now).await?;
+    queries::refresh_metadata(&db, &provider.saml, &text, ctx.now).await?;
     Ok(fresh)
 }
 

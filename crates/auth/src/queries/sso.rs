@@ -107,7 +107,8 @@ const WRITE: &str = "with input as (select $1::jsonb as it), \
      (it ->> 'updated_at')::timestamptz from input, jsonb_array_elements_text(it -> 'domains') n (domain) \
      where not exists (select from auth.sso_domains d where d.sso_provider_id = (it ->> 'id')::uuid \
      and d.domain = n.domain)";
-const REFRESH: &str = "update auth.saml_providers set metadata_xml = $2, updated_at = $3 where id = $1 and metadata_url is not null";
+const REFRESH: &str = "update auth.saml_providers set metadata_xml = $2, updated_at = $3 \
+     where id = $1 and updated_at is not distinct from $4";
 const DELETE: &str = "delete from auth.sso_providers where id = $1";
 const KEY: &str = "select to_jsonb(k) from auth.saml_keys k";
 const NEW_KEY: &str = "insert into auth.saml_keys (id, private_key, certificate, created_at) \
@@ -169,15 +170,15 @@ pub(crate) async fn write_sso_provider(db: &ServiceClient, provider: &SsoProvide
     }
 }
 
-/// Keep what the provider's connection `id` publishes now.
+/// Keep what a provider publishes now, unless somebody changed its connection since it was read.
 pub(crate) async fn refresh_metadata(
     db: &ServiceClient,
-    id: Uuid,
+    connection: &SamlProvider,
     text: &str,
     now: Timestamp,
 ) -> Result<(), Error> {
     let statement = db.prepare_cached(REFRESH).await?;
-    db.execute(&statement, &[&id, &text, &now]).await?;
+    db.execute(&statement, &[&connection.id, &text, &now, &connection.updated_at]).await?;
     Ok(())
 }
 

@@ -69,19 +69,29 @@ impl Message {
     }
 }
 
-/// What `message` says, when all of it fits.
+/// What `message` says, when all of it fits. Takes milliseconds for the largest: not on a thread that serves requests.
 ///
 /// # Errors
 /// [`Refusal`] says what does not.
 pub(crate) fn read(message: &Message, expected: &Expected<'_>) -> Result<Assertion, Refusal> {
     let signed = shape::assertion(&message.root)?;
+    check_times(&message.root)?;
     check_envelope(&message.root, expected)?;
-    let session = verify(message, expected).map_err(|error| refused(&error))?;
     let read = assertion::read(signed, expected)?;
+    let session = verify(message, expected).map_err(|error| refused(&error))?;
     // Two readers of one text: they agree, or something was made to look like two things.
     let same =
         session.assertion_id().as_str() == read.id && session.name_id().value().trim() == read.name_id();
     if same { Ok(read) } else { Err(Refusal("the assertion can be read in two ways")) }
+}
+
+/// Every time can be read, and is not so late that adding to it fails.
+fn check_times(response: &Element) -> Result<(), Refusal> {
+    const NAMES: [&str; 5] =
+        ["IssueInstant", "NotBefore", "NotOnOrAfter", "AuthnInstant", "SessionNotOnOrAfter"];
+    let mut times = response.descend().flat_map(|it| NAMES.iter().filter_map(|name| it.attribute(name)));
+    let legible = times.all(|it| it.parse::<Timestamp>().is_ok());
+    if legible { Ok(()) } else { Err(Refusal("a time cannot be read")) }
 }
 
 /// What the response says around the assertion. It may be unsigned, so all of it is told again inside or harmless.

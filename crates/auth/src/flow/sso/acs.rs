@@ -79,7 +79,7 @@ async fn finish(auth: &Auth, ctx: &Context, form: &Form) -> Result<Landing, Erro
     let begun = begun(auth, ctx, form).await?;
     let message = message(ctx, form)?;
     let provider = provider(auth, ctx, &begun, &message).await?;
-    let assertion = verified(auth, ctx, (&provider, &begun), &message).await?;
+    let assertion = verified(auth, ctx, (&provider, &begun), message).await?;
     let profile = profile(&provider, &assertion)?;
     let (ends, target) = (assertion.session_ends, begun.redirect_to);
     let flow = begun.state.and_then(|it| it.flow_state_id);
@@ -168,21 +168,21 @@ async fn verified(
     auth: &Auth,
     ctx: &Context,
     (provider, begun): (&SsoProvider, &Begun),
-    message: &Message,
+    message: Message,
 ) -> Result<Assertion, Error> {
     let refused = |Refusal(reason)| {
         events::tell(&Event::SamlRefused { project: Some(&ctx.project.reference), reason });
         Error::from(SsoError::Assertion)
     };
     let idp = idp(auth, ctx, provider).await?;
-    let expected = Expected {
-        service: &service(ctx),
-        idp: &idp,
-        request_id: begun.state.as_ref().map(|it| it.request_id.as_str()),
-        now: ctx.now,
-    };
-    let assertion = read(message, &expected).map_err(refused)?;
-    let digest = secret::stored(&format!("{}\0{}", idp.entity_id, assertion.id));
+    let (service, now) = (service(ctx), ctx.now);
+    let request_id = begun.state.as_ref().map(|it| it.request_id.clone());
+    let reading = tokio::task::spawn_blocking(move || {
+        let request_id = request_id.as_deref();
+        read(&message, &Expected { service: &service, idp: &idp, request_id, now })
+    });
+    let assertion = reading.await.map_err(Error::internal)?.map_err(refused)?;
+    let digest = secret::stored(&format!("{}\0{}", provider.saml.entity_id, assertion.id));
     // Nobody takes an assertion that was issued earlier than that.
     let keep = SignedDuration::from_secs(LIFETIME_SECS + 3 * SKEW_SECS);
     let expires_at = ctx.now.saturating_add(keep).unwrap_or(ctx.now);

@@ -181,6 +181,12 @@ fn answers_for_somebody_else_or_another_time_are_refused() {
         for (what, lie) in lies {
             assert_forged(&api.through_sso(lie).await, what);
         }
+        // Nothing can be added to such a time.
+        let (begun, draft) = begin(&api).await;
+        let over = draft.issued + SignedDuration::from_secs(draft.lifetime_secs);
+        let endless = draft.unsigned().replace(&over.to_string(), "9999-12-31T23:59:59Z");
+        let answer = api.bring(&Signer::right().sign_assertion(&endless), &begun.relay_state).await;
+        assert_forged(&answer, "a time at the end of the calendar");
         // As if the provider had begun, for which no request may be named.
         let (begun, draft) = begin(&api).await;
         assert_forged(&api.bring(&draft.signed(), "").await, "an answer to a request, brought as if to none");
