@@ -81,8 +81,10 @@ class Providers(Case):
         self.refused(404, "sso_provider_not_found", client().sign_in_with_sso, wanted[1])
         headers = {"apikey": WORLD["secretKey"]}
         body = {"type": "saml", "metadata_xml": organisation(), "domains": ["example.com"]}
-        made = httpx.post(f"{WORLD['url']}/auth/v1/admin/sso/providers", json=body, headers=headers)
+        providers = f"{WORLD['url']}/auth/v1/admin/sso/providers"
+        made = httpx.post(providers, json=body, headers=headers)
         self.assertEqual(made.status_code, 201, made.text)
+        self.addCleanup(httpx.delete, f"{providers}/{made.json()['id']}", headers=headers)
         for it in (wanted[0], {"provider_id": made.json()["id"]}):
             url = client().sign_in_with_sso(it).url
             self.assertTrue(url.startswith(f"{ENTITY}/login?SAMLRequest="), url)
