@@ -94,6 +94,8 @@ pub(crate) struct Uses {
     pub(crate) request: bool,
     /// Set `response.headers` or `response.status`.
     pub(crate) response: bool,
+    /// Change settings, whichever.
+    pub(crate) sets: bool,
 }
 
 /// With more tables than this in a schema, nothing similar is searched: it would cost more than it helps.

@@ -25,10 +25,23 @@ pub(crate) enum Form {
     Jsonb,
     /// The lines of `explain`.
     Plan,
+    /// The only row there can be, and nothing beside it.
+    Row,
+    /// As [`Form::Row`], sent as an array of it.
+    RowInArray,
+}
+
+impl Form {
+    /// Whether a row is all there is: no columns tell of it.
+    pub(crate) fn is_row(self) -> bool {
+        matches!(self, Self::Row | Self::RowInArray)
+    }
 }
 
 /// What `jsonb_send` begins with.
 const JSONB_VERSION: &[u8] = &[1];
+/// What makes an array of a value.
+const BRACKETS: [&[u8]; 2] = [b"[", b"]"];
 
 /// The body of an answer.
 #[derive(Debug)]
@@ -55,6 +68,7 @@ impl Content {
     /// A body that came whole, as PostgreSQL's text.
     pub(crate) fn of(body: Option<&Bytes>, form: Form) -> Self {
         Self::Whole(match (body, form) {
+            (None, Form::RowInArray) => Bytes::from_static(b"[]"),
             (None, _) => Bytes::new(),
             (Some(body), Form::Binary) => {
                 let mut bytes = Vec::with_capacity(body.len() / 2);
@@ -62,21 +76,27 @@ impl Content {
                 bytes.into()
             }
             (Some(body), Form::Jsonb) => [JSONB_VERSION, body].concat().into(),
-            (Some(body), Form::Text | Form::Plan) => body.clone(),
+            (Some(body), Form::RowInArray) => {
+                let [before, after] = BRACKETS;
+                [before, body.as_ref(), after].concat().into()
+            }
+            (Some(body), Form::Text | Form::Plan | Form::Row) => body.clone(),
         })
     }
 
     /// A body that comes in pieces from `database`, which stays open until it is here.
     pub(crate) fn pieces(tail: Tail, form: Form, database: &Arc<Database>) -> Self {
         let length = tail.left() as u64;
-        let (left, before) = match form {
-            Form::Text | Form::Plan => (length, &[][..]),
-            Form::Binary => (length.saturating_sub(Hexadecimal::PREFIX as u64) / 2, &[][..]),
-            Form::Jsonb => (length + 1, JSONB_VERSION),
+        let [open, close] = BRACKETS;
+        let (left, before, after) = match form {
+            Form::Text | Form::Plan | Form::Row => (length, &[][..], &[][..]),
+            Form::Binary => (length.saturating_sub(Hexadecimal::PREFIX as u64) / 2, &[][..], &[][..]),
+            Form::Jsonb => (length + 1, JSONB_VERSION, &[][..]),
+            Form::RowInArray => (length + 2, open, close),
         };
         let hexadecimal = (form == Form::Binary).then(Hexadecimal::default);
         let database = Arc::clone(database);
-        Self::Pieces(Box::new(Pieces { tail, left, before, hexadecimal, _database: database }))
+        Self::Pieces(Box::new(Pieces { tail, left, before, after, hexadecimal, _database: database }))
     }
 
     /// Bytes.
@@ -103,6 +123,8 @@ pub(crate) struct Pieces {
     left: u64,
     /// What goes before the first piece.
     before: &'static [u8],
+    /// What comes behind the last piece.
+    after: &'static [u8],
     hexadecimal: Option<Hexadecimal>,
     _database: Arc<Database>,
 }
@@ -116,7 +138,10 @@ impl http_body::Body for Pieces {
         loop {
             let piece = match std::mem::take(&mut this.before) {
                 [] => match ready!(this.tail.poll_next(cx)) {
-                    None => return Poll::Ready(None),
+                    None => match std::mem::take(&mut this.after) {
+                        [] => return Poll::Ready(None),
+                        after => Bytes::from_static(after),
+                    },
                     Some(Ok(piece)) => this.decoded(piece),
                     Some(Err(cut)) => {
                         Event::Cut { error: &cut }.emit();

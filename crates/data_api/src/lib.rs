@@ -25,4 +25,4 @@ mod watch;
 
 pub use config::{Config, Limits};
 pub use error::Error;
-pub use routes::{DataApi, router};
+pub use routes::DataApi;

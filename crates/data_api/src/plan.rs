@@ -19,7 +19,7 @@ use common::RestSettings;
 
 use crate::catalog::{Catalog, Expression, Handler, Name, Relationship, Table};
 use crate::error::RequestError;
-use crate::request::filter::Operation;
+use crate::request::filter::{Operation, Operator};
 use crate::request::names::JsonStep;
 use crate::request::order::{Direction, Nulls};
 use crate::request::select::Aggregate;
@@ -62,6 +62,8 @@ pub(crate) struct Shaped<'a> {
     pub(crate) media: MediaType,
     /// Whether the database may have a say about headers and status.
     pub(crate) responds: bool,
+    /// Whether the only row there can be is sent by itself: nothing needs to be aggregated for it.
+    pub(crate) is_row: bool,
 }
 
 impl Shaped<'_> {
@@ -166,6 +168,28 @@ pub(crate) struct Embed<'a> {
     pub(crate) by_legacy_name: bool,
 }
 
+impl ReadPlan<'_> {
+    /// Whether its filters leave at most one row, because they pin down the primary key.
+    ///
+    /// Not with an embed of one row: what a view or function gives there may be several, and then the parent's row
+    /// comes as often.
+    fn is_one_at_most(&self) -> bool {
+        let pinned = |key: &String| {
+            self.conditions.iter().any(|it| match it {
+                Condition::Filter { column, negated: false, operation } => {
+                    matches!(operation, Operation::Compare(Operator::Eq, None, _)) && column.is_plain(key)
+                }
+                _ => false,
+            })
+        };
+        let aggregates = self.select.iter().any(|it| it.aggregate.is_some())
+            || self.embeds.iter().any(|it| it.columns.iter().any(|it| it.aggregate.is_some()));
+        let multiplies = self.embeds.iter().any(|it| matches!(it.shape, Shape::Object | Shape::Spread));
+        let table = self.table.filter(|it| matches!(self.from, From::Table(_)) && it.has_unique_key());
+        table.is_some_and(|it| it.primary_key.iter().all(pinned)) && !aggregates && !multiplies
+    }
+}
+
 impl Embed<'_> {
     /// Its key in the answer.
     pub(crate) fn key(&self) -> &str {
@@ -247,6 +271,14 @@ pub(crate) struct Column<'a> {
     pub(crate) transform: Option<&'a Expression>,
     /// The row itself instead of a column (`count()` in a spread).
     pub(crate) whole_row: bool,
+}
+
+impl Column<'_> {
+    /// Whether it is the column `name` itself, with nothing done to it.
+    fn is_plain(&self, name: &str) -> bool {
+        let as_it_is = self.path.is_empty() && !self.whole_row;
+        self.name == name && as_it_is && self.to_vector.is_none() && self.transform.is_none()
+    }
 }
 
 /// Something that must hold.

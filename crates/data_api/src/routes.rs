@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::{Extension, Request as HttpRequest, State};
-use axum::response::Response;
+use axum::extract::Request as HttpRequest;
+use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use common::{Caller, OpenApiMode, Project, RestSettings};
-use http::Method;
 use http::header::HOST;
 use http::request::Parts;
+use http::{Method, StatusCode};
 use store::{Databases, Delivery, Session};
 
 use crate::catalog::{Catalog, Catalogs, Known};
@@ -69,11 +68,22 @@ impl DataApi {
     pub async fn configured(&self, project: &Arc<Project>) -> Result<Arc<Project>, Error> {
         self.catalogs.of(project).await.map(|it| Arc::clone(&it.project))
     }
-}
 
-/// The router of `/rest/v1`, whose prefix is cut off already.
-pub fn router(api: DataApi) -> Router {
-    Router::new().fallback(answer).with_state(api)
+    /// Answer `request` for `/`, `/{relation}` or `/rpc/{function}`; its extensions say whose it is.
+    pub async fn answer(self, mut request: HttpRequest) -> Response {
+        let extensions = request.extensions_mut();
+        let (Some(project), Some(caller)) = (extensions.remove::<Arc<Project>>(), extensions.remove()) else {
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        };
+        let known = match self.catalogs.of(&project).await {
+            Ok(known) => known,
+            Err(error) => return refuse(&error, &project),
+        };
+        match pipeline(&self, &known, &caller, request).await {
+            Ok(response) => response,
+            Err(error) => refuse(&error, &known.project),
+        }
+    }
 }
 
 /// What a path is about.
@@ -123,23 +133,6 @@ impl Target {
             _ => return Err(RequestError::Method(method.clone())),
         };
         Ok(Some(action))
-    }
-}
-
-/// Everything: `/`, `/{relation}`, `/rpc/{function}`.
-async fn answer(
-    State(api): State<DataApi>,
-    Extension(project): Extension<Arc<Project>>,
-    Extension(caller): Extension<Caller>,
-    request: HttpRequest,
-) -> Response {
-    let known = match api.catalogs.of(&project).await {
-        Ok(known) => known,
-        Err(error) => return refuse(&error, &project),
-    };
-    match pipeline(&api, &known, &caller, request).await {
-        Ok(response) => response,
-        Err(error) => refuse(&error, &known.project),
     }
 }
 
@@ -245,6 +238,7 @@ impl<'a> Exchange<'a> {
                 timezone: request.preferences.timezone.as_deref(),
                 settings: &self.project.rest,
                 is_read: self.catalog.uses.request,
+                is_sociable: request.action == Action::Read && !self.catalog.uses.sets,
                 role_settings: self.catalog.role_settings(self.caller.role()),
                 function_settings,
             },

@@ -45,6 +45,8 @@ impl Form {
     pub(crate) fn of(shaped: &Shaped<'_>) -> Self {
         match shaped.media {
             MediaType::Plan(_) => Self::Plan,
+            MediaType::Object { .. } if shaped.is_row => Self::Row,
+            _ if shaped.is_row => Self::RowInArray,
             _ if shaped.is_binary() => Self::Binary,
             _ if shaped.is_jsonb() => Self::Jsonb,
             _ => Self::Text,
@@ -56,6 +58,9 @@ impl Outcome {
     fn read(answer: Answer, form: Form, database: &Arc<Database>) -> Self {
         if form == Form::Plan {
             return Self { body: plan_text(&answer).into(), count: 1, ..Self::default() };
+        }
+        if form.is_row() {
+            return Self::row(answer, form, database);
         }
         let count = affected(&answer);
         let Some(row) = answer.rows.first() else { return Self { count, ..Self::default() } };
@@ -72,6 +77,19 @@ impl Outcome {
             inserted: number(column::INSERTED),
             location: row.text(column::LOCATION).and_then(|it| serde_json::from_str(it).ok()),
         }
+    }
+}
+
+impl Outcome {
+    /// The only row, or none.
+    fn row(answer: Answer, form: Form, database: &Arc<Database>) -> Self {
+        let row = answer.rows.first();
+        let count = i64::from(row.is_some());
+        let body = match answer.tail {
+            None => Content::of(row.and_then(|it| it.bytes(0)), form),
+            Some(tail) => Content::pieces(tail, form, database),
+        };
+        Self { count, body, ..Self::default() }
     }
 }
 
@@ -162,7 +180,9 @@ impl Runner<'_> {
     fn session(&self, form: Form) -> Cow<'_, Session> {
         match form {
             Form::Plan => Cow::Owned(Session { delivery: Delivery::Whole, ..self.session.clone() }),
-            Form::Text | Form::Binary | Form::Jsonb => Cow::Borrowed(self.session),
+            Form::Text | Form::Binary | Form::Jsonb | Form::Row | Form::RowInArray => {
+                Cow::Borrowed(self.session)
+            }
         }
     }
 

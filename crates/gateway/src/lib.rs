@@ -4,7 +4,7 @@
 //! project found from the host, the key checked, the caller built, the body bounded, the service called under a timeout.
 //! On the way back: compression, CORS and security headers, the id echoed, one log line and two metrics.
 //!
-//! - [`Gateway`] and [`router`]: the pipeline around the services' routers.
+//! - [`Gateway`] and [`endpoint()`]: the pipeline around the services, which are [`Endpoint`]s themselves.
 //! - [`serve()`]: HTTP/1.1 and h2c on a listener, with bounded connections and a graceful end (REQ H5).
 //!
 //! A service sees the path without its prefix and, as request extensions, `Arc<common::Project>`, [`common::Caller`],
@@ -21,6 +21,7 @@ mod compress;
 mod config;
 mod cors;
 mod credentials;
+mod endpoint;
 mod error;
 mod events;
 mod forwarded;
@@ -40,8 +41,9 @@ mod timing;
 mod tokens;
 
 pub use config::{Config, ServiceLimits};
+pub use endpoint::Endpoint;
 pub use error::Error;
 pub use network::{Network, NetworkError};
-pub use pipeline::router;
+pub use pipeline::endpoint;
 pub use serve::{Drained, Listener, Peer, ServeSettings, serve};
 pub use state::{Gateway, Metrics, Services};

@@ -4,15 +4,12 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, State};
 use common::{ClientAddress, Configured, Project, ProjectRef, PublicUrl, RequestId, Verbosity};
 use futures_util::FutureExt as _;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
-use tokio::time::{Instant, timeout};
-use tower::ServiceExt as _;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::admission::{Admitted, Door};
 use crate::config::{Config, ServiceLimits};
@@ -24,16 +21,17 @@ use crate::route::{self, Route, Target};
 use crate::serve::Peer;
 use crate::state::Inner;
 use crate::{
-    Error, Gateway, body_limit, compress, cors, framing, operations, request_id, security, strict, timing,
+    Endpoint, Error, Gateway, body_limit, compress, cors, framing, operations, request_id, security, strict,
+    timing,
 };
 
 /// Auth's clients name by it the shape of errors that they understand.
 const API_VERSION: HeaderName = HeaderName::from_static("x-supabase-api-version");
 
-/// Everything on :8000, as one router.
-pub fn router(gateway: Gateway) -> Router {
-    // Bodies are bounded per service here; axum's own bound of 2 MB would only be a second, smaller one.
-    Router::new().fallback(enter).layer(DefaultBodyLimit::disable()).with_state(gateway)
+/// Everything on :8000.
+#[must_use]
+pub fn endpoint(gateway: Gateway) -> Endpoint {
+    Endpoint::new(move |request| enter(Arc::clone(&gateway.inner), request))
 }
 
 /// What is known about a request before anybody answers it, and kept for the way back.
@@ -93,7 +91,7 @@ impl Visit {
 }
 
 /// Any request: answered, whatever happens, and then dressed, logged and counted.
-async fn enter(State(Gateway { inner: gateway }): State<Gateway>, request: Request<Body>) -> Response<Body> {
+async fn enter(gateway: Arc<Inner>, request: Request<Body>) -> Response<Body> {
     let started = Instant::now();
     let mut visit = Visit::of(&gateway, &request);
     let answer = AssertUnwindSafe(answer(&gateway, &mut visit, request)).catch_unwind().await;
@@ -140,13 +138,9 @@ async fn answer(gateway: &Inner, visit: &mut Visit, request: Request<Body>) -> R
         return Ok(cors::preflight(visit.route.target, request.headers()));
     }
     match visit.route.target {
-        Target::Auth => {
-            let (service, limits) = (gateway.services.auth.clone(), gateway.config.auth);
-            forward(gateway, visit, request, (service, limits)).await
-        }
+        Target::Auth => forward(gateway, visit, request, (&gateway.services.auth, gateway.config.auth)).await,
         Target::DataApi => {
-            let (service, limits) = (gateway.services.data_api.clone(), gateway.config.data_api);
-            forward(gateway, visit, request, (service, limits)).await
+            forward(gateway, visit, request, (&gateway.services.data_api, gateway.config.data_api)).await
         }
         Target::NotBuilt => Err(Error::NotBuilt { prefix: visit.route.prefix }),
         Target::Health => operations::health(&visit.method),
@@ -163,7 +157,7 @@ async fn forward(
     gateway: &Inner,
     visit: &mut Visit,
     mut request: Request<Body>,
-    (service, limits): (Router, ServiceLimits),
+    (service, limits): (&Endpoint, ServiceLimits),
 ) -> Result<Response<Body>, Error> {
     if !gateway.config.direct && matches!(visit.method, Method::CONNECT | Method::TRACE) {
         return Err(Error::Method { allowed: "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS" });
@@ -195,14 +189,25 @@ async fn forward(
     introduce(gateway, visit, &mut request, (project, admitted));
     let (head, body) = request.into_parts();
     let (body, overflow) = body_limit::limit(body, limits.max_body_bytes);
-    let answer = timeout(limits.timeout, service.oneshot(Request::from_parts(head, body))).await;
+    let answer = within(limits.timeout, service.answer(Request::from_parts(head, body))).await;
     if overflow.happened() {
         return Err(Error::BodyTooLarge { max_bytes: limits.max_body_bytes });
     }
     match answer {
-        Ok(Ok(response)) => framing::reframe(&visit.method, response),
-        Ok(Err(never)) => match never {},
-        Err(_elapsed) => Err(Error::Timeout),
+        Some(response) => framing::reframe(&visit.method, response),
+        None => Err(Error::Timeout),
+    }
+}
+
+/// What comes of `answer` within `limit`.
+///
+/// The timer lies by itself: it asks for an alignment that would make the memory of every request costly to get.
+async fn within<T>(limit: Duration, answer: impl Future<Output = T>) -> Option<T> {
+    let end = Box::pin(sleep(limit));
+    tokio::select! {
+        biased;
+        answer = answer => Some(answer),
+        () = end => None,
     }
 }
 

@@ -10,7 +10,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
@@ -19,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use self::activity::Requests;
 use self::connection::{Connection, Signals};
+use crate::Endpoint;
 use crate::events::{self, Event};
 
 /// How long to wait before accepting again after a failure, such as too many open files.
@@ -112,14 +112,14 @@ impl Peer {
     }
 }
 
-/// Serve `router` on `listener` until `shutdown` is cancelled and every connection is closed.
+/// Serve `endpoint` on `listener` until `shutdown` is cancelled and every connection is closed.
 pub async fn serve(
     listener: impl Into<Listener>,
-    router: Router,
+    endpoint: impl Into<Endpoint>,
     settings: ServeSettings,
     shutdown: CancellationToken,
 ) -> Drained {
-    let listener = listener.into();
+    let (listener, endpoint) = (listener.into(), endpoint.into());
     let requests = Arc::new(Requests::default());
     let signals = Signals { draining: CancellationToken::new(), cut: CancellationToken::new() };
     let connections = TaskTracker::new();
@@ -140,7 +140,7 @@ pub async fn serve(
         };
         let peer = Peer { address, shutdown: shutdown.clone() };
         let connection =
-            Connection { peer, settings, router: router.clone(), requests: Arc::clone(&requests) };
+            Connection { peer, settings, endpoint: endpoint.clone(), requests: Arc::clone(&requests) };
         let signals = signals.clone();
         connections.spawn(async move {
             match stream {

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use axum::Router;
 use common::{Directory, ProjectRef, SessionCheck};
 
 use crate::events::Measures;
@@ -12,15 +11,15 @@ use crate::projects::Projects;
 use crate::request_id::RequestIds;
 use crate::strict::Check;
 use crate::tokens::Tokens;
-use crate::{Config, Network};
+use crate::{Config, Endpoint, Network};
 
-/// The routers of the services, without their prefixes.
+/// The services, which see paths without their prefixes.
 #[derive(Debug, Clone)]
 pub struct Services {
     /// Answers `/auth/v1`.
-    pub auth: Router,
+    pub auth: Endpoint,
     /// Answers `/rest/v1`.
-    pub data_api: Router,
+    pub data_api: Endpoint,
 }
 
 /// Gives the metrics of the process as Prometheus text.

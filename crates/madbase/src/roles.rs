@@ -9,7 +9,7 @@ use axum::Router;
 use common::{Configured, Directory, DirectoryError, Finding, Inbox, Project, ProjectRef};
 use control_plane::{ControlPlane, ServiceMigrations};
 use data_api::DataApi;
-use gateway::Gateway;
+use gateway::{Endpoint, Gateway};
 use secrecy::SecretString;
 use store::{Databases, Notification, PoolSettings, Redis, RedisSettings, ReplicaSettings, Spool};
 
@@ -49,7 +49,7 @@ pub(crate) struct Installation {
 #[derive(Debug)]
 pub(crate) struct Parts {
     /// Served to everybody.
-    pub(crate) api: Router,
+    pub(crate) api: Endpoint,
     /// Served to administrators.
     pub(crate) control: Router,
     /// The pools behind.
@@ -81,8 +81,10 @@ pub(crate) async fn all(installation: Installation, render: Render) -> Result<Pa
     let auth = auth::Auth::new(auth::Config { redis, ..auth::Config::default() }, databases.clone(), inbox);
     auth.resume(&default_project);
     let data_api = data_api::DataApi::new(data_api::Config::default(), databases.clone());
-    let services =
-        gateway::Services { auth: auth::router(auth.clone()), data_api: data_api::router(data_api.clone()) };
+    let services = gateway::Services {
+        auth: Endpoint::behind(auth::router(auth.clone())),
+        data_api: serve_data(data_api.clone()),
+    };
     let config = gateway::Config {
         base_domain: Some(installation.base_domain),
         local_url: format!("http://localhost:{}", installation.public_port),
@@ -95,11 +97,16 @@ pub(crate) async fn all(installation: Installation, render: Render) -> Result<Pa
     gateway.check_sessions(Arc::new(auth));
     tokio::spawn(follow_changes(control_plane.clone(), gateway.clone()));
     Ok(Parts {
-        api: gateway::router(gateway),
+        api: gateway::endpoint(gateway),
         control: control_plane::router(control_plane),
         databases,
         default_project,
     })
+}
+
+/// The data API as the gateway calls it.
+pub(crate) fn serve_data(api: DataApi) -> Endpoint {
+    Endpoint::new(move |request| api.clone().answer(request))
 }
 
 /// The gateway's directory: the control plane knows projects, the data API what their databases say about it.

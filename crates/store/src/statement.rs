@@ -33,6 +33,9 @@ pub struct Session {
     pub before: Option<Arc<str>>,
     /// How the answer comes.
     pub delivery: Delivery,
+    /// Of a read: nothing that it runs changes the settings, so that others with the same settings may follow in its
+    /// transaction.
+    pub is_sociable: bool,
     /// Who asks. Where there are replicas, a read may go to one that has replayed what this caller wrote; without a
     /// caller it goes to the primary.
     pub caller: Option<CallerKey>,

@@ -16,6 +16,8 @@ pub(crate) struct Table {
     /// What may be done to it besides reading, whatever the caller's rights.
     #[serde(rename = "events")]
     writes: i32,
+    /// Whether other tables inherit from it: reading it reads them too, and its key is not theirs.
+    is_inherited: bool,
     /// Columns of its primary key, sorted; of a view those of the table behind it.
     pub(crate) primary_key: Vec<String>,
     /// Its columns in order.
@@ -46,6 +48,11 @@ impl Table {
     const UPDATE: i32 = 1 << 2;
     const INSERT: i32 = 1 << 3;
     const DELETE: i32 = 1 << 4;
+
+    /// Whether no two rows have the same primary key.
+    pub(crate) fn has_unique_key(&self) -> bool {
+        !self.is_view && !self.is_inherited && !self.primary_key.is_empty()
+    }
 
     /// Whether rows can be inserted.
     pub(crate) fn is_insertable(&self) -> bool {

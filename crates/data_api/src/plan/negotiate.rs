@@ -29,7 +29,15 @@ pub(super) fn shape<'a>(
         _ => request.preferences.representation == Some(Return::Representation),
     };
     let representation = if has_body { representation } else { Representation::None };
-    Ok(Shaped { rows, representation, media, responds: context.catalog.uses.response })
+    let responds = context.catalog.uses.response;
+    let is_json = matches!(representation, Representation::Json { .. } | Representation::Object { .. });
+    let is_row = request.action == Action::Read
+        && is_json
+        && !responds
+        && request.preferences.count.is_none()
+        && !matches!(media, MediaType::Plan(_))
+        && rows.is_one_at_most();
+    Ok(Shaped { rows, representation, media, responds, is_row })
 }
 
 fn selects_everything(rows: &ReadPlan<'_>) -> bool {

@@ -28,6 +28,8 @@ pub(crate) struct Head<'a> {
     pub(crate) settings: &'a RestSettings,
     /// Whether anybody reads method, path, headers and cookies.
     pub(crate) is_read: bool,
+    /// A read of a relation, where no code changes settings.
+    pub(crate) is_sociable: bool,
     /// Settings of the caller's role: `name=value`.
     pub(crate) role_settings: &'a [String],
     /// Settings of the function that is called: `name=value`.
@@ -62,7 +64,14 @@ pub(crate) fn session(caller: &Caller, head: Head<'_>) -> Session {
     }
     let isolation = role::isolation(head.function_settings).or_else(|| role::isolation(head.role_settings));
     let before = head.settings.db_pre_request.as_deref().map(call_of);
-    Session { settings, isolation, before, delivery: Delivery::Streamed, caller: Some(key(caller)) }
+    Session {
+        settings,
+        isolation,
+        before,
+        delivery: Delivery::Streamed,
+        is_sociable: head.is_sociable,
+        caller: Some(key(caller)),
+    }
 }
 
 /// Who sees whose writes at once, when replicas answer reads: whoever the token is about, else everybody of the role.

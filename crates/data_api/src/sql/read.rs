@@ -10,6 +10,10 @@ use super::{SOURCE, Sql};
 /// The statement of a read.
 pub(crate) fn read(shaped: &Shaped<'_>, count: Option<Count>, max_rows: Option<u64>) -> store::Statement {
     let mut sql = Sql::new();
+    if shaped.is_row {
+        sql.text("select ").row(shaped.representation).text(" from ").shown_rows(shaped);
+        return sql.finish();
+    }
     sql.explain(&shaped.media);
     sql.text("with pgrst_source as (").level(None, &shaped.rows).text(") select ");
     sql.total(&shaped.rows, count, max_rows).text(", count(*), ");

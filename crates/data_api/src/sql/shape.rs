@@ -76,6 +76,15 @@ impl Sql {
         }
     }
 
+    /// One of the rows `_t` as a JSON object.
+    pub(super) fn row(&mut self, representation: Representation<'_>) -> &mut Self {
+        let stripped = matches!(
+            representation,
+            Representation::Json { stripped: true } | Representation::Object { stripped: true }
+        );
+        self.text(if stripped { "json_strip_nulls(row_to_json(_t.*))" } else { "row_to_json(_t.*)" })
+    }
+
     fn json(&mut self, is_value: bool, is_single: bool, stripped: bool) -> &mut Self {
         self.text(if stripped { "coalesce(json_strip_nulls(json_agg(" } else { "coalesce(json_agg(" });
         self.text(if is_value { "_t.pgrst_scalar" } else { "_t.*" });

@@ -61,6 +61,26 @@ fn values_travel_as_parameters() {
 }
 
 #[test]
+fn a_row_by_its_key_comes_by_itself() {
+    assert_snapshot!(check("GET people?select=name&age=gt.18&id=eq.5", ""), @r#"select row_to_json(_t.*) from (select "people"."name" from "public"."people" as "people" where "people"."age" > $1 and "people"."id" = $2) _t <- ["18", "5"]"#);
+    assert_snapshot!(check("GET people_skills?skill_id=eq.1&person_id=eq.2\nAccept: application/vnd.pgrst.object+json;nulls=stripped", ""), @r#"select json_strip_nulls(row_to_json(_t.*)) from (select "people_skills".* from "public"."people_skills" as "people_skills" where "people_skills"."skill_id" = $1 and "people_skills"."person_id" = $2) _t <- ["1", "2"]"#);
+    assert_snapshot!(check("GET people?select=name,skills(name)&id=eq.5", ""), @r#"select row_to_json(_t.*) from (select "people"."name", coalesce(_e1._e1, '[]') as "skills" from "public"."people" as "people" left join lateral (select jsonb_agg(_e1.*) as _e1 from (select "skills_1"."name" from "public"."skills" as "skills_1", "public"."people_skills" as _j where "skills_1"."id" = _j."skill_id" and "people"."id" = _j."person_id") as _e1) as _e1 on true where "people"."id" = $1) _t <- ["5"]"#);
+    let aggregated = [
+        "GET people?id=neq.5",
+        "GET people?id=eq(any).{5}",
+        "GET people?id=not.eq.5",
+        "GET people?or=(id.eq.5,age.gt.18)",
+        "GET people_skills?skill_id=eq.1",
+        "GET people?select=name,teams(name)&id=eq.5",
+        "GET people?id=eq.5\nPrefer: count=exact",
+        "GET people?id=eq.5\nAccept: text/csv",
+    ];
+    for head in aggregated {
+        assert!(check(head, "").starts_with("with "), "{head}");
+    }
+}
+
+#[test]
 fn embeds_are_lateral_joins() {
     assert_snapshot!(check("GET people?select=name,teams(name),skills(name)", ""), @r#"with pgrst_source as (select "people"."name", to_jsonb(_e1.*) as "teams", coalesce(_e2._e2, '[]') as "skills" from "public"."people" as "people" left join lateral (select "teams_1"."name" from "public"."teams" as "teams_1" where "teams_1"."id" = "people"."team_id") as _e1 on true left join lateral (select jsonb_agg(_e2.*) as _e2 from (select "skills_1"."name" from "public"."skills" as "skills_1", "public"."people_skills" as _j where "skills_1"."id" = _j."skill_id" and "people"."id" = _j."person_id") as _e2) as _e2 on true) select null::bigint, count(*), null, null, null, null, coalesce(json_agg(_t.*), '[]') from pgrst_source _t <- []"#);
     assert_snapshot!(check("GET teams?select=name,people!inner()&people.age=gt.1\nPrefer: count=exact\nRange: 0-1", ""), @r#"with pgrst_source as (select "teams"."name" from "public"."teams" as "teams" inner join lateral (select jsonb_agg(_e1.*) as _e1 from (select "people_1".* from "public"."people" as "people_1" where "people_1"."team_id" = "teams"."id" and "people_1"."age" > $1) as _e1) as _e1 on _e1._e1 is not null limit $2) select (select count(*) from (select 1 from "public"."teams" as "teams" where exists (select 1 from "public"."people" as "people_1" where "people_1"."team_id" = "teams"."id" and "people_1"."age" > $3)) _c), count(*), null, null, null, null, coalesce(json_agg(_t.*), '[]') from pgrst_source _t <- ["1", "2", "1"]"#);

@@ -38,7 +38,7 @@ impl Bench {
             "db-extra-search-path": [] });
         let rest = railway::settings(change.as_object().unwrap());
         let project = Arc::new(Project { rest, ..(*railway.test.project).clone() });
-        let router = data_api::router(DataApi::new(Config::default(), railway.test.databases.clone()));
+        let router = crate::support::router(DataApi::new(Config::default(), railway.test.databases.clone()));
         Self { router, project, caller: railway.test.caller("service_role") }
     }
 

@@ -52,7 +52,7 @@ impl Api {
             rest: RestSettings { db_max_rows: None, ..RestSettings::default() },
             ..(*test.project).clone()
         });
-        let router = data_api::router(DataApi::new(Config::default(), test.databases.clone()));
+        let router = crate::support::router(DataApi::new(Config::default(), test.databases.clone()));
         Self { test, project, router }
     }
 

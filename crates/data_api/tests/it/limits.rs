@@ -108,7 +108,7 @@ fn rows_and_query_strings_have_bounds_that_an_operator_may_lower() {
         let limits = Limits { query_bytes: 20, rows: 2, ..Limits::default() };
         let test = testkit::project("limits").await;
         let config = Config { limits, ..Config::default() };
-        let router = data_api::router(DataApi::new(config, test.databases.clone()));
+        let router = crate::support::router(DataApi::new(config, test.databases.clone()));
         let status = async |method: &str, uri: &str, body: &'static str| {
             let request = Request::builder().method(method).uri(uri).extension(Arc::clone(&test.project));
             let request = request.extension(test.caller("anon")).body(Body::from(body)).unwrap();

@@ -82,7 +82,7 @@ impl Api {
 
     fn around(test: TestProject, settings: RestSettings, config: Config) -> Self {
         let project = Arc::new(Project { rest: settings, ..(*test.project).clone() });
-        let router = data_api::router(DataApi::new(config, test.databases.clone()));
+        let router = router(DataApi::new(config, test.databases.clone()));
         Self { test, project, router }
     }
 
@@ -142,4 +142,9 @@ pub(crate) fn ask(head: &str, body: &str) -> String {
 /// The body of an answer.
 pub(crate) fn body(answer: &str) -> &str {
     answer.split_once("\n\n").map_or("", |(_, body)| body)
+}
+
+/// `api` as a service that tests call without a listener.
+pub(crate) fn router(api: DataApi) -> Router {
+    Router::new().fallback(move |request: axum::extract::Request| api.clone().answer(request))
 }

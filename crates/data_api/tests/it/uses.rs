@@ -1,7 +1,9 @@
 //! Settings of a request that no code in the database reads are not made; any code that might read them brings them.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use crate::support::Api;
@@ -109,5 +111,71 @@ fn where_nobody_tells_of_changes_all_settings_are_made() {
         owner.batch_execute(HIDDEN).await.unwrap();
         owner.batch_execute("grant execute on function public.hidden() to anon; notify pgrst").await.unwrap();
         until(&api, "anon", "GET /rpc/hidden", "200\ncontent-range: 0-0/*\n\n\"/rpc/hidden\"").await;
+    });
+}
+
+/// How many transactions 64 reads at once take.
+async fn transactions(api: &Api) -> usize {
+    let reads = (0..64).map(|_| api.ask(api.test.caller("anon"), "GET /clock", ""));
+    join_all(reads).await.into_iter().collect::<BTreeSet<_>>().len()
+}
+
+#[test]
+fn reads_of_one_caller_share_transactions_unless_some_code_changes_settings() {
+    testkit::run(async {
+        let api = Api::empty("sociable").await;
+        let owner = api.test.owner().await;
+        let clock = "create view public.clock as select transaction_timestamp() as began; grant select on public.clock to anon";
+        owner.batch_execute(clock).await.unwrap();
+        until(&api, "anon", "GET /clock", "200").await;
+        let setters = [
+            "create function public.setter() returns void language sql as $$ select set_config('a.b', 'c', true) $$",
+            "create function public.setter() returns void language plpgsql as $$ begin set local a.b = 'c'; end $$",
+            "create function public.setter() returns void language plpgsql as $$ begin\n  set role anon; end $$",
+            "create function public.setter() returns void language plpgsql as $$ begin perform 1; reset all; end $$",
+        ];
+        for setter in setters {
+            let shared = async || transactions(&api).await < 64;
+            eventually("shared transactions", async || shared().await).await;
+            owner.batch_execute(setter).await.unwrap();
+            let each = async || transactions(&api).await == 64;
+            eventually(setter, async || each().await && each().await && each().await).await;
+            owner.batch_execute("drop function public.setter()").await.unwrap();
+        }
+    });
+}
+
+async fn eventually(what: &str, mut check: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + LIMIT;
+    while !check().await {
+        assert!(Instant::now() < deadline, "{what}");
+    }
+}
+
+#[test]
+fn all_rows_of_an_inherited_table_that_share_a_key_are_told() {
+    testkit::run(async {
+        let api = Api::empty("inherited").await;
+        let owner = api.test.owner().await;
+        let tables = "create table public.kept (id int primary key, note text); insert into kept values (1, 'one'); \
+             grant all on public.kept to anon";
+        owner.batch_execute(tables).await.unwrap();
+        until(
+            &api,
+            "anon",
+            "GET /kept?id=eq.1",
+            "200\ncontent-range: 0-0/*\n\n[{\"id\":1,\"note\":\"one\"}]",
+        )
+        .await;
+        until(&api, "anon", "GET /kept?id=eq.2", "200\ncontent-range: */*\n\n[]").await;
+        owner
+            .batch_execute(
+                "create table public.heir () inherits (public.kept); insert into heir values (1, 'two')",
+            )
+            .await
+            .unwrap();
+        let both =
+            "200\ncontent-range: 0-1/*\n\n[{\"id\":1,\"note\":\"one\"}, \n {\"id\":1,\"note\":\"two\"}]";
+        until(&api, "anon", "GET /kept?id=eq.1&order=note", both).await;
     });
 }

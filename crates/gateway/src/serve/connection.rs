@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, Version, header};
@@ -17,10 +16,10 @@ use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt as _;
 
 use super::activity::{Activity, InFlight, Requests, Verdict, Watched};
 use super::{Peer, ServeSettings};
+use crate::Endpoint;
 use crate::events::{self, Event};
 
 /// The largest head of a request, in bytes.
@@ -42,7 +41,7 @@ pub(super) struct Signals {
 pub(super) struct Connection {
     pub(super) peer: Peer,
     pub(super) settings: ServeSettings,
-    pub(super) router: Router,
+    pub(super) endpoint: Endpoint,
     pub(super) requests: Arc<Requests>,
 }
 
@@ -54,10 +53,10 @@ impl Connection {
     {
         let activity = Activity::new(self.requests);
         let io = TokioIo::new(Watched { stream, activity: Arc::clone(&activity) });
-        let (router, peer, served) = (self.router, self.peer, Arc::clone(&activity));
+        let (endpoint, peer, served) = (self.endpoint, self.peer, Arc::clone(&activity));
         let service = service_fn(move |request| {
             let in_flight = served.begin(request.version() == Version::HTTP_2);
-            answer(router.clone(), peer.clone(), in_flight, request)
+            answer(endpoint.clone(), peer.clone(), in_flight, request)
         });
         let builder = builder();
         let mut connection = std::pin::pin!(builder.serve_connection_with_upgrades(io, service));
@@ -110,7 +109,7 @@ fn builder() -> Builder<TokioExecutor> {
 }
 
 async fn answer(
-    router: Router,
+    endpoint: Endpoint,
     peer: Peer,
     in_flight: InFlight,
     request: Request<Incoming>,
@@ -118,7 +117,7 @@ async fn answer(
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(peer);
     let head_only = request.method() == Method::HEAD;
-    let mut response = router.oneshot(request).await?;
+    let mut response = endpoint.answer(request).await;
     // axum measures the empty body of a service's answer to HEAD; that is not the length of the answer to GET.
     if head_only && response.headers().get(header::CONTENT_LENGTH) == Some(&HeaderValue::from_static("0")) {
         response.headers_mut().remove(header::CONTENT_LENGTH);

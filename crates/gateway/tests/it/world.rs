@@ -19,7 +19,7 @@ use common::{
     ApiKeys, Caller, ClientAddress, Directory, DirectoryError, Finding, Login, Logins, Project, ProjectId,
     ProjectRef, PublicUrl, RequestId, StageTimes,
 };
-use gateway::{Config, Drained, Gateway, Metrics, ServeSettings, Services};
+use gateway::{Config, Drained, Endpoint, Gateway, Metrics, ServeSettings, Services};
 use http::{HeaderMap, StatusCode, Uri};
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
@@ -139,13 +139,16 @@ impl World {
     }
 
     async fn served(config: Config, settings: ServeSettings, directory: Arc<dyn Directory>) -> Self {
-        let services = Services { auth: service("auth"), data_api: service("data_api") };
+        let services = Services {
+            auth: Endpoint::behind(service("auth")),
+            data_api: Endpoint::behind(service("data_api")),
+        };
         let metrics = Metrics(Arc::new(|| "madbase_up 1\n".into()));
         let gateway = Gateway::new(config, directory, services, metrics);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        let server = gateway::serve(listener, gateway::router(gateway.clone()), settings, shutdown.clone());
+        let server = gateway::serve(listener, gateway::endpoint(gateway.clone()), settings, shutdown.clone());
         let server = tokio::spawn(server);
         Self { shelf: Arc::default(), gateway, address, client: reqwest::Client::new(), shutdown, server }
     }

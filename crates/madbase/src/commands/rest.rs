@@ -18,7 +18,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use axum::Router;
 use data_api::DataApi;
-use gateway::{Drained, Gateway, ServeSettings, ServiceLimits};
+use gateway::{Drained, Endpoint, Gateway, ServeSettings, ServiceLimits};
 use store::{Databases, PoolSettings, Spool};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -30,7 +30,7 @@ use self::settings::Settings;
 use super::start::Signals;
 use crate::cli::Rest;
 use crate::output;
-use crate::roles::CLOSE_LIMIT;
+use crate::roles::{self, CLOSE_LIMIT};
 use crate::settings::Environment;
 use crate::telemetry;
 
@@ -58,16 +58,16 @@ pub(crate) async fn run(args: Rest, environment: Environment) -> Result<ExitCode
     let server = settings.server(&options)?;
     let replicas = environment.replicas(&args.replicas, &server)?;
     let databases = Databases::with_replicas(server, replicas, pools(&options));
-    let (sole, router) = build(settings, &options, &databases, Arc::clone(&metrics), args.rest_v1)?;
+    let (sole, endpoint) = build(settings, &options, &databases, Arc::clone(&metrics), args.rest_v1)?;
     sole.begin().await?;
     let shutdown = CancellationToken::new();
     let keeper = tokio::spawn(Arc::clone(&sole).keep(options.db_channel.clone()));
     let path = if args.rest_v1 { REST_V1 } else { "" };
     output::note(&format!("The data API of database {} answers at {}{path}", sole.database(), api.shown));
-    let mut listeners = vec![serve(api, router, &shutdown)];
+    let mut listeners = vec![serve(api, endpoint, &shutdown)];
     if let Some(opened) = admin {
         output::note(&format!("The admin server answers at {}", opened.shown));
-        listeners.push(serve(opened, admin::router(sole, metrics), &shutdown));
+        listeners.push(serve(opened, admin::router(sole, metrics).into(), &shutdown));
     }
     signals.next().await;
     tracing::info!("stopping: requests in flight finish first");
@@ -101,7 +101,7 @@ fn build(
     databases: &Databases,
     metrics: telemetry::Render,
     rest_v1: bool,
-) -> Result<(Arc<Sole>, Router)> {
+) -> Result<(Arc<Sole>, Endpoint)> {
     let config = data_api::Config {
         max_body_bytes: MAX_BODY_BYTES,
         base_path: if rest_v1 { REST_V1.into() } else { String::new() },
@@ -109,7 +109,8 @@ fn build(
         ..data_api::Config::default()
     };
     let data_api = DataApi::new(config, databases.clone());
-    let services = gateway::Services { auth: Router::new(), data_api: data_api::router(data_api.clone()) };
+    let services =
+        gateway::Services { auth: Router::new().into(), data_api: roles::serve_data(data_api.clone()) };
     let sole = Arc::new(Sole::new(settings, options, databases.clone(), data_api)?);
     let config = gateway::Config {
         direct: !rest_v1,
@@ -120,13 +121,13 @@ fn build(
     };
     let directory: Arc<dyn common::Directory> = Arc::clone(&sole) as _;
     let gateway = Gateway::new(config, directory, services, gateway::Metrics(metrics));
-    Ok((sole, gateway::router(gateway)))
+    Ok((sole, gateway::endpoint(gateway)))
 }
 
-fn serve(opened: Opened, router: Router, shutdown: &CancellationToken) -> JoinHandle<Drained> {
+fn serve(opened: Opened, endpoint: Endpoint, shutdown: &CancellationToken) -> JoinHandle<Drained> {
     let shutdown = shutdown.clone();
     tokio::spawn(async move {
-        let drained = gateway::serve(opened.listener, router, ServeSettings::default(), shutdown).await;
+        let drained = gateway::serve(opened.listener, endpoint, ServeSettings::default(), shutdown).await;
         drop(opened.socket);
         drained
     })

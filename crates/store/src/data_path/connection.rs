@@ -28,6 +28,8 @@ use crate::{End, Error};
 
 /// SQLSTATE `query_canceled`.
 const CANCELLED: &str = "57014";
+/// Most jobs in one transaction. PostgreSQL sends what it has when the transaction ends, so the first waits for the last.
+const MOST_TOGETHER: usize = 16;
 /// The transaction status of an idle session.
 const IDLE: u8 = b'I';
 
@@ -84,6 +86,12 @@ impl Connection {
         self.flights.is_empty() && self.wire.output.is_empty()
     }
 
+    /// Whether more jobs should be sent now. Those that wait for the end of others go together then, in one transaction
+    /// if they can. Behind a large answer they do not wait here: it goes on the sooner for them.
+    pub(super) fn has_room(&self) -> bool {
+        self.flights.front().is_none_or(|it| it.feed.is_some())
+    }
+
     /// Why it must not get further jobs, if so.
     pub(super) fn condemned(&self) -> Option<Broken> {
         self.condemned.clone()
@@ -117,7 +125,10 @@ impl Connection {
     /// What was not answered: each job, and whether PostgreSQL may have seen it.
     pub(super) fn into_unanswered(self) -> impl Iterator<Item = (Job, bool)> {
         let written = self.wire.written();
-        let sent = self.flights.into_iter().filter_map(move |it| Some((it.job?, it.starts_at < written)));
+        let sent = self.flights.into_iter().flat_map(move |it| {
+            let sent = it.starts_at < written;
+            it.job.into_iter().chain(it.rest).map(move |job| (job, sent))
+        });
         sent.chain(self.returned.into_iter().map(|it| (it, false)))
     }
 
@@ -126,6 +137,35 @@ impl Connection {
         let mut flight = Flight::new(self.wire.appended());
         self.pipeline.append(&job, &mut flight, &mut self.wire.output);
         flight.job = Some(job);
+        self.push(flight);
+    }
+
+    /// Append `jobs`, all of them reads, as one transaction if there are several.
+    fn send_group(&mut self, mut jobs: VecDeque<Job>) {
+        if jobs.len() > 1 {
+            let mut flight = Flight::new(self.wire.appended());
+            self.pipeline.append_group(jobs.make_contiguous(), &mut flight, &mut self.wire.output);
+            flight.job = jobs.pop_front();
+            flight.rest = jobs;
+            self.push(flight);
+        } else if let Some(job) = jobs.pop_front() {
+            self.send(job);
+        }
+    }
+
+    /// Append `jobs` in their order; quick reads of one caller that come together share a transaction.
+    pub(super) fn send_all(&mut self, jobs: impl Iterator<Item = Job>) {
+        let mut group = VecDeque::new();
+        for job in jobs {
+            if !group.back().is_some_and(|it| job.follows(it)) || group.len() >= MOST_TOGETHER {
+                self.send_group(std::mem::take(&mut group));
+            }
+            group.push_back(job);
+        }
+        self.send_group(group);
+    }
+
+    fn push(&mut self, flight: Flight) {
         if self.flights.is_empty() {
             self.front_since = flight.sent_at;
         }
@@ -171,6 +211,13 @@ impl Connection {
             }
             if let Some(ticket) = flight.take(frame) {
                 self.pipeline.confirm(ticket);
+            }
+            let sent_at = flight.sent_at;
+            if let Some((job, answer)) = flight.advance() {
+                done += 1;
+                if let Some(job) = job {
+                    self.answer(sent_at, job, Ok(answer));
+                }
             }
             if let Some(status) = status
                 && self.ready(status)
@@ -282,13 +329,12 @@ impl Connection {
             self.flights.push_front(flight);
             return false;
         }
-        match flight.job.take() {
-            Some(job) => {
-                self.send(job);
-                false
-            }
-            None => true,
-        }
+        // After a failure these were skipped. Each goes alone now, for it may fail as well.
+        let skipped = std::mem::take(&mut flight.rest);
+        let again = flight.job.take();
+        let is_done = again.is_none();
+        again.into_iter().chain(skipped).for_each(|it| self.send(it));
+        is_done
     }
 
     fn answer(&mut self, sent_at: Instant, mut job: Job, outcome: Result<crate::Answer, Error>) {

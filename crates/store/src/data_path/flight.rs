@@ -30,6 +30,8 @@ pub(super) enum Phase {
 pub(super) struct Flight {
     /// `None` once answered.
     pub(super) job: Option<Job>,
+    /// Reads that follow in the same transaction.
+    pub(super) rest: VecDeque<Job>,
     pub(super) phase: Phase,
     /// Where in the connection's output it starts; nothing of it was sent while less was written.
     pub(super) starts_at: u64,
@@ -55,6 +57,7 @@ impl Flight {
     pub(super) fn new(starts_at: u64) -> Self {
         Self {
             job: None,
+            rest: VecDeque::new(),
             phase: Phase::Work,
             starts_at,
             sent_at: Instant::now(),
@@ -69,6 +72,21 @@ impl Flight {
             feed: None,
             tail: None,
         }
+    }
+
+    /// The statement of the front job is done and another job's follows: that is at the front now, and what the other
+    /// one gave is returned.
+    pub(super) fn advance(&mut self) -> Option<(Option<Job>, Answer)> {
+        if self.executed <= self.own || self.failure.is_some() {
+            return None;
+        }
+        let next = self.rest.pop_front()?;
+        let answer = self.answer();
+        self.own += 1;
+        if let Some(feed) = self.feed.take() {
+            feed.finish(None);
+        }
+        Some((self.job.replace(next), answer))
     }
 
     /// Whether the next row may be large and come in pieces: not when one did already, and not when a cancel request

@@ -64,6 +64,12 @@ impl Job {
         Self { request, mode, reply, key, pace, waiting_since, repeated: false, reparsed: false }
     }
 
+    /// Whether it may share the transaction of `other`, which goes before it: both are quick reads of one caller.
+    pub(super) fn follows(&self, other: &Self) -> bool {
+        let quick = |it: &Self| it.mode.is_read() && it.pace.as_deref().is_some_and(Pace::is_quick);
+        quick(self) && quick(other) && self.request.joins(&other.request)
+    }
+
     /// Whether the caller has gone: there is nobody to answer.
     pub(super) fn is_abandoned(&self) -> bool {
         self.reply.is_closed()

@@ -95,7 +95,8 @@ async fn serve(
             if closing.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Err(Broken::Closed));
             }
-            let inbox = open.then_some(&mut *inbox);
+            let takes = open && (retiring || connection.has_room());
+            let inbox = takes.then_some(&mut *inbox);
             poll_turn(cx, connection, inbox, &mut jobs, &mut look)
         });
         match turn.await {
@@ -126,14 +127,10 @@ async fn serve(
 /// Send `jobs`; those whose caller has gone are done at once, and make room for others.
 fn send(pool: &Pool, id: u64, connection: &mut Connection, jobs: &mut Vec<Job>) {
     while !jobs.is_empty() {
-        let mut abandoned = 0;
-        for job in jobs.drain(..) {
-            if job.is_abandoned() {
-                abandoned += 1;
-            } else {
-                connection.send(job);
-            }
-        }
+        let count = jobs.len();
+        jobs.retain(|it| !it.is_abandoned());
+        let abandoned = count - jobs.len();
+        connection.send_all(jobs.drain(..));
         if abandoned > 0 {
             pool.settle(id, abandoned, jobs);
         }

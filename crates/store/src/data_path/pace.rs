@@ -11,6 +11,9 @@ use std::time::Duration;
 /// Statements remembered per project; beyond that all are forgotten and learnt anew.
 const MOST: usize = 4096;
 
+/// A statement that is expected to take less is quick.
+const QUICK: Duration = Duration::from_millis(1);
+
 /// What one statement takes, in µs; 0 while unknown.
 ///
 /// Moves down fast and up slowly: what waits for a processor looks slow, however quick it is, and would stay so if that
@@ -23,6 +26,11 @@ impl Pace {
     pub(super) fn expected(&self) -> Option<Duration> {
         let micros = self.0.load(Ordering::Relaxed);
         (micros > 0).then(|| Duration::from_micros(u64::from(micros)))
+    }
+
+    /// Whether it is known to be quick.
+    pub(super) fn is_quick(&self) -> bool {
+        self.expected().is_some_and(|it| it < QUICK)
     }
 
     /// It took `time`.

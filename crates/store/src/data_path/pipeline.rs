@@ -57,6 +57,19 @@ impl Pipeline {
         }
     }
 
+    /// Append `group`, reads that run in one transaction: the settings once, each statement, one Sync.
+    pub(super) fn append_group(&mut self, group: &[Job], flight: &mut Flight, out: &mut BytesMut) {
+        self.statements.begin_job();
+        let Some(Job { request, .. }) = group.first() else { return };
+        let text = self.settings(request.settings, false);
+        self.step(flight, ("", &text, &request.settings_values), out);
+        flight.own += 1;
+        for Job { request, .. } in group {
+            self.step(flight, (&request.role, &request.text, &request.values), out);
+        }
+        frontend::sync(out);
+    }
+
     /// Append `job`: settings, `before`, its statement, one Sync. Where a write tells its position, an explicit end
     /// stands before the question, so that both still share the Sync.
     pub(super) fn append(&mut self, job: &Job, flight: &mut Flight, out: &mut BytesMut) {

@@ -28,6 +28,8 @@ pub(super) struct Request {
     pub(super) values: Bytes,
     /// A large row may come in pieces.
     pub(super) streams: bool,
+    /// A read that leaves the settings as they are; see [`Request::joins`].
+    sociable: bool,
     /// A position is asked for: of a read what was replayed before it, of a write what was written with it.
     pub(super) position: bool,
 }
@@ -62,8 +64,23 @@ impl Request {
             text: Arc::clone(&statement.text),
             values: out.freeze(),
             streams: session.delivery == Delivery::Streamed,
+            sociable: read_only && session.is_sociable,
             position: false,
         })
+    }
+}
+
+impl Request {
+    /// Whether this may run in the transaction of `other`, after it: for the same caller, with the very same settings,
+    /// which both leave as they are.
+    pub(super) fn joins(&self, other: &Self) -> bool {
+        let alone = |it: &Self| !it.sociable || it.isolation.is_some() || it.before.is_some() || it.position;
+        !alone(self)
+            && !alone(other)
+            && self.settings > 0
+            && self.settings == other.settings
+            && self.role == other.role
+            && self.settings_values == other.settings_values
     }
 }
 

@@ -19,8 +19,6 @@ use super::pace::{Pace, Paces};
 pub(super) const DEPTH: usize = 32;
 /// Most jobs given to a connection at once that are not known to be quick.
 const BUNDLE: usize = 8;
-/// A statement that is expected to take less is quick.
-const QUICK: Duration = Duration::from_millis(1);
 /// Most jobs in flight on a connection that a job is put on without having waited.
 const SHALLOW: usize = 2;
 /// A connection whose front job runs longer than this gets no further jobs.
@@ -122,7 +120,7 @@ impl Roster {
 
     /// Whether `job` is known to be quick; of a read it remembers to learn it.
     fn is_quick(&mut self, job: &mut Job) -> bool {
-        job.mode.is_read() && is_quick(job.pace.get_or_insert_with(|| self.paces.of(job.key)))
+        job.mode.is_read() && job.pace.get_or_insert_with(|| self.paces.of(job.key)).is_quick()
     }
 
     fn choose(&self, read: bool, quick: bool, now: Instant) -> Option<usize> {
@@ -258,7 +256,7 @@ impl Roster {
             while link.in_flight < depth {
                 let Some(job) = self.reads.pop_front() else { break };
                 if !job.is_abandoned() {
-                    let quick = job.pace.as_deref().is_some_and(is_quick);
+                    let quick = job.pace.as_deref().is_some_and(Pace::is_quick);
                     jobs.push(job);
                     link.in_flight += 1;
                     link.quick.push_back(quick);
@@ -329,10 +327,6 @@ impl Roster {
     pub(super) fn take_waiting(&mut self) -> Vec<Job> {
         self.reads.drain(..).chain(self.writes.drain(..)).collect()
     }
-}
-
-fn is_quick(pace: &Pace) -> bool {
-    pace.expected().is_some_and(|it| it < QUICK)
 }
 
 fn drop_abandoned(jobs: &mut VecDeque<Job>) {

@@ -6,6 +6,7 @@ mod losses;
 mod measures;
 mod semantics;
 mod statements;
+mod together;
 pub(crate) mod wire;
 
 use bytes::Bytes;

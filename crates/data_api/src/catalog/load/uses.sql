@@ -1,5 +1,5 @@
 -- What the code in the database does with a request's settings: whether it reads request.method, .path, .headers or
--- .cookies, and whether it sets response.headers or response.status. Code that takes a setting's name from elsewhere may
+-- .cookies, whether it sets response.headers or response.status, and whether it sets anything at all. Code that takes a setting's name from elsewhere may
 -- do anything. Only where every change of code is told of; elsewhere both are taken for granted.
 with schemas as (
     select oid from pg_catalog.pg_namespace where nspname not in ('pg_catalog', 'information_schema')
@@ -29,7 +29,9 @@ with schemas as (
     select
         pg_catalog.bool_or(pg_catalog.regexp_replace(text, 'request\.jwt\.claim', '', 'gi') ~* 'request\.') as request,
         pg_catalog.bool_or(text ilike '%response%') as response,
-        pg_catalog.bool_or(text ~* '(current_setting|set_config)"?\s*\(\s*[^''[:space:]]' or text ilike '%pg_settings%') as any_name
+        pg_catalog.bool_or(text ~* '(current_setting|set_config)"?\s*\(\s*[^''[:space:]]' or text ilike '%pg_settings%') as any_name,
+        pg_catalog.bool_or(text ilike '%set_config%' or text ~* '\mset\s+(local|session|role)\M'
+            or text ~* '(^|;|\m(begin|then|else|loop)\M)\s*(set|reset|discard)\s') as sets
     from code
 ), watched as (
     select count(*) > 0 as it from pg_catalog.pg_event_trigger
@@ -37,6 +39,7 @@ with schemas as (
 )
 select pg_catalog.json_build_object(
     'request', not watched.it or coalesce(uses.request or uses.any_name, false) or 'pg_catalog' = any ($1::text[]),
-    'response', not watched.it or coalesce(uses.response or uses.any_name, false) or 'pg_catalog' = any ($1::text[])
+    'response', not watched.it or coalesce(uses.response or uses.any_name, false) or 'pg_catalog' = any ($1::text[]),
+    'sets', not watched.it or coalesce(uses.sets, false) or 'pg_catalog' = any ($1::text[])
 )
 from uses, watched

@@ -84,7 +84,7 @@ impl Doors {
         let (router, project) = self.open.entry(key).or_insert_with(|| {
             let config = Config { base_path: String::new(), ..Config::default() };
             let project = Arc::new(Project { rest: settings, ..(*test.project).clone() });
-            (data_api::router(DataApi::new(config, test.databases.clone())), project)
+            (crate::support::router(DataApi::new(config, test.databases.clone())), project)
         });
         (router.clone(), Arc::clone(project))
     }

@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use axum::Router;
-use gateway::{Drained, ServeSettings};
+use gateway::{Drained, Endpoint, ServeSettings};
 use store::Databases;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -38,7 +37,7 @@ impl Server {
         let shutdown = CancellationToken::new();
         let listeners = vec![
             serve(ground.api.listen()?, parts.api, shutdown.clone()),
-            serve(ground.control.listen()?, parts.control, shutdown.clone()),
+            serve(ground.control.listen()?, parts.control.into(), shutdown.clone()),
         ];
         Ok(Self {
             layout: ground.layout,
@@ -71,8 +70,8 @@ impl Server {
     }
 }
 
-fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> JoinHandle<Drained> {
-    tokio::spawn(gateway::serve(listener, router, ServeSettings::default(), shutdown))
+fn serve(listener: TcpListener, endpoint: Endpoint, shutdown: CancellationToken) -> JoinHandle<Drained> {
+    tokio::spawn(gateway::serve(listener, endpoint, ServeSettings::default(), shutdown))
 }
 
 /// Whoever asks twice does not want to wait.

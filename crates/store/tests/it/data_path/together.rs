@@ -1,0 +1,165 @@
+//! Quick reads of one caller that come together share a transaction, and nothing else: each has its own answer, its own
+//! failure and its own end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use store::{Answer, Database, Delivery, PoolSettings, Session, Statement};
+
+use super::{code, session, statement};
+use crate::support::{Fixture, run};
+
+/// Who runs it, a claim of theirs, the question's number, and when the transaction began.
+const WHO: &str = "select concat_ws('|', current_user, current_setting('request.claim', true), $1::text), \
+    transaction_timestamp()::text";
+
+/// One connection, so that reads meet there.
+async fn open(db: &Fixture) -> Arc<Database> {
+    let settings = PoolSettings { data_connections: 1, ..PoolSettings::default() };
+    db.databases(settings).of(&db.project("one")).await
+}
+
+fn sociable(role: &str, claim: &str) -> Session {
+    Session { is_sociable: true, ..session(role, &[("request.claim", claim)]) }
+}
+
+/// Let the pool learn that the statement is quick.
+async fn learn(database: &Database, session: &Session, statement: &Statement) {
+    for _ in 0..20 {
+        let _ = database.read(session, statement).await;
+    }
+}
+
+fn columns(answer: &Answer) -> (String, String) {
+    let row = answer.rows.first().unwrap();
+    (row.text(0).unwrap().to_owned(), row.text(1).unwrap().to_owned())
+}
+
+/// When the transactions of `count` reads of each session, all at once, began.
+async fn begun(database: &Database, sessions: &[Session], count: usize) -> Vec<BTreeSet<String>> {
+    let read = async |session: &Session, idx: usize| {
+        let number = idx.to_string();
+        let (seen, begun) = columns(&database.read(session, &statement(WHO, &[&number])).await.unwrap());
+        let who: Vec<_> = session.settings.iter().map(|(_, value)| value.as_str()).collect();
+        assert_eq!(seen, format!("{}|{number}", who.join("|")));
+        begun
+    };
+    let reads =
+        (0..count * sessions.len()).filter_map(|idx| Some(read(sessions.get(idx % sessions.len())?, idx)));
+    let all = join_all(reads).await;
+    let of = |who: usize| all.iter().skip(who).step_by(sessions.len()).cloned().collect();
+    (0..sessions.len()).map(of).collect()
+}
+
+#[test]
+fn reads_of_one_caller_that_come_together_share_transactions() {
+    run(|db| async move {
+        let (database, alone) = (&open(&db).await, session(&db.reader(), &[("request.claim", "a")]));
+        let together = sociable(&db.reader(), "a");
+        learn(database, &together, &statement(WHO, &["0"])).await;
+        let seen = begun(database, &[together], 200).await;
+        assert!(seen[0].len() < 100, "{} transactions", seen[0].len());
+        // Who may leave something behind in the transaction has it alone.
+        assert_eq!(begun(database, &[alone], 200).await[0].len(), 200);
+    });
+}
+
+#[test]
+fn callers_never_share_a_transaction() {
+    run(|db| async move {
+        let database = &open(&db).await;
+        let sessions = [(db.reader(), "a"), (db.reader(), "b"), (db.writer(), "a"), (db.writer(), "b")]
+            .map(|(role, claim)| sociable(&role, claim));
+        for session in &sessions {
+            learn(database, session, &statement(WHO, &["0"])).await;
+        }
+        for _ in 0..10 {
+            let seen = begun(database, &sessions, 100).await;
+            let mut owners: BTreeMap<&String, usize> = BTreeMap::new();
+            for (who, at) in
+                seen.iter().enumerate().flat_map(|(who, all)| all.iter().map(move |at| (who, at)))
+            {
+                assert_eq!(*owners.entry(at).or_insert(who), who, "a transaction of two callers");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_failure_concerns_nobody_else() {
+    run(|db| async move {
+        let (database, session) = (&open(&db).await, &sociable(&db.reader(), "a"));
+        let ask = |number: i32| statement("select (100 / $1::int)::text", &[&number.to_string()]);
+        learn(database, session, &ask(1)).await;
+        let reads = (0..300).map(async |it: i32| (it, database.read(session, &ask(it % 7 - 2)).await));
+        for (it, outcome) in join_all(reads).await {
+            match it % 7 - 2 {
+                0 => assert_eq!(code(outcome), "22012"),
+                number => assert_eq!(super::single(&outcome.unwrap()), (100 / number).to_string()),
+            }
+        }
+    });
+}
+
+#[test]
+fn large_and_small_answers_come_whole() {
+    run(|db| async move {
+        let database = &open(&db).await;
+        let session = &Session { delivery: Delivery::Streamed, ..sociable(&db.reader(), "a") };
+        let ask = |size: usize| statement("select repeat('x', $1::int)", &[&size.to_string()]);
+        learn(database, session, &ask(1)).await;
+        let reads = (0..64).map(async |it: usize| {
+            let size = if it.is_multiple_of(5) { 400_000 + it } else { it };
+            let mut answer = database.read(session, &ask(size)).await.unwrap();
+            let mut length = answer.rows[0].bytes(0).map_or(0, |it| it.len());
+            while let Some(tail) = &mut answer.tail {
+                match std::future::poll_fn(|cx| tail.poll_next(cx)).await {
+                    Some(piece) => length += piece.unwrap().len(),
+                    None => break,
+                }
+            }
+            assert_eq!(length, size);
+        });
+        join_all(reads).await;
+    });
+}
+
+#[test]
+fn callers_that_leave_and_connections_that_break_cost_nobody_an_answer() {
+    run(|db| async move {
+        let (database, session) = (&open(&db).await, &sociable(&db.reader(), "a"));
+        learn(database, session, &statement(WHO, &["0"])).await;
+        let killer = async {
+            let admin = db.admin().await;
+            for _ in 0..5 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                admin
+                    .execute(
+                        "select pg_terminate_backend(pid) from pg_stat_activity where usename = $1",
+                        &[&db.login()],
+                    )
+                    .await
+                    .unwrap();
+            }
+        };
+        let reads = (0..20).map(async |round: usize| {
+            for idx in 0..20 {
+                let number = (round * 100 + idx).to_string();
+                let ask = statement(WHO, &[&number]);
+                let read = database.read(session, &ask);
+                if idx % 4 == 1 {
+                    let _left = tokio::time::timeout(Duration::from_micros(200), read).await;
+                    continue;
+                }
+                // Repeated once; killed twice in a row it may be told.
+                if let Ok(answer) = read.await {
+                    assert!(columns(&answer).0.ends_with(&format!("|a|{number}")));
+                }
+            }
+        });
+        tokio::join!(join_all(reads), killer);
+        assert_eq!(begun(database, std::slice::from_ref(session), 50).await.len(), 1);
+    });
+}
