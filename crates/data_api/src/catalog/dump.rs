@@ -37,6 +37,9 @@ impl Catalog {
                     json!([[relation, media.essence()], [name(&it.function), it.media.essence()]])
                 })
             })),
+            // Ours: what the code in the database does with settings.
+            "dbUses": { "readsRequest": self.uses.request, "setsResponse": self.uses.response,
+                "setsAny": self.uses.sets },
         })
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use data_api::{Config, DataApi};
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
@@ -11,7 +12,7 @@ use crate::support::Api;
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// Code that reads or sets settings of a request: what makes it, the request, its answer, and what removes it.
-const CODE: [(&str, &str, &str, &str); 8] = [
+const CODE: [(&str, &str, &str, &str); 9] = [
     (
         "create function public.seen() returns text language sql stable as $$ select current_setting('request.path', true) $$",
         "GET /rpc/seen",
@@ -60,6 +61,13 @@ const CODE: [(&str, &str, &str, &str); 8] = [
         "GET /teapot",
         "418\ncontent-range: 0-0/*\n\n[{\"hot\":true}]",
         "drop view public.teapot; drop function public.teapot()",
+    ),
+    (
+        "create function public.pieces() returns boolean language plpgsql as $$ begin perform set_config('resp' || 'onse.status', '418', true); return true; end $$; \
+         create view public.pieces as select public.pieces() as hot",
+        "GET /pieces",
+        "418\ncontent-range: 0-0/*\n\n[{\"hot\":true}]",
+        "drop view public.pieces; drop function public.pieces()",
     ),
 ];
 
@@ -177,5 +185,18 @@ fn all_rows_of_an_inherited_table_that_share_a_key_are_told() {
         let both =
             "200\ncontent-range: 0-1/*\n\n[{\"id\":1,\"note\":\"one\"}, \n {\"id\":1,\"note\":\"two\"}]";
         until(&api, "anon", "GET /kept?id=eq.1&order=note", both).await;
+    });
+}
+
+#[test]
+fn code_of_our_own_uses_no_settings_of_requests() {
+    testkit::run(async {
+        // With the migrations of every service.
+        let test = testkit::project("own").await;
+        let api = DataApi::new(Config::default(), test.databases.clone());
+        api.warm(&test.project).await.unwrap();
+        let cache = api.schema_cache(&test.project).unwrap();
+        let uses = r#""dbUses":{"readsRequest":false,"setsAny":false,"setsResponse":false}"#;
+        assert!(cache.contains(uses), "{}", cache.get(cache.find("dbUses").unwrap()..).unwrap_or_default());
     });
 }

@@ -28,8 +28,8 @@ with schemas as (
 ), uses as (
     select
         pg_catalog.bool_or(pg_catalog.regexp_replace(text, 'request\.jwt\.claim', '', 'gi') ~* 'request\.') as request,
-        pg_catalog.bool_or(text ilike '%response%') as response,
-        pg_catalog.bool_or(text ~* '(current_setting|set_config)"?\s*\(\s*[^''[:space:]]' or text ilike '%pg_settings%') as any_name,
+        pg_catalog.bool_or(text ilike '%response.%') as response,
+        pg_catalog.bool_or(text ~* '(current_setting|set_config)"?\s*\((?!\s*''[^'']*''(::text)?\s*[,)])' or text ilike '%pg_settings%') as any_name,
         pg_catalog.bool_or(text ilike '%set_config%' or text ~* '\mset\s+(local|session|role)\M'
             or text ~* '(^|;|\m(begin|then|else|loop)\M)\s*(set|reset|discard)\s') as sets
     from code
