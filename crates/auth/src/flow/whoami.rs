@@ -27,6 +27,10 @@ pub(crate) async fn signed_in(auth: &Auth, ctx: &Context) -> Result<SignedIn, Er
         Some(text) => Some(text.parse::<Uuid>().map_err(|_| Error::BadSessionId)?),
         None => None,
     };
+    // An ID token tells a client of ours who the user is; the same key signs it, but it opens nothing.
+    if session_id.is_none() && claims.map.contains_key("client_id") {
+        return Err(Error::BadSessionId);
+    }
     let db = auth.database(&ctx.project).await?;
     let mut account = queries::signed_in(&db, user_id, session_id).await?.ok_or(Error::UserMissing)?;
     if account.user.deleted_at.is_some() {

@@ -331,6 +331,28 @@ fn a_user_consents_and_the_client_gets_tokens() {
 }
 
 #[test]
+fn an_id_token_is_no_access_token() {
+    testkit::run(async {
+        let api = Api::new("oauth_id_token", settings()).await;
+        let notes = client(&api, json!({})).await;
+        let ada = api.sign_up("ada@example.com").await;
+        let code = code(&api, &ada, &notes, "&scope=openid").await;
+        let tokens = redeem(&api, &notes, &code).await;
+        let id_token = tokens.body["id_token"].as_str().unwrap();
+        for path in ["/user", "/oauth/userinfo", "/user/oauth/grants"] {
+            assert_eq!(api.get(path, Some(id_token)).await.refusal(), (403, "bad_jwt"), "{path}");
+        }
+        let body = json!({"password": "the client's own"});
+        let answer = api.call(Method::PUT, "/user", Some(id_token), body).await;
+        assert_eq!(answer.refusal(), (403, "bad_jwt"));
+        // A client must not consent to more than the user did.
+        let id = begin(&api, &notes, "&scope=openid+email+profile").await;
+        let path = format!("/oauth/authorizations/{id}");
+        assert_eq!(api.get(&path, Some(id_token)).await.refusal(), (403, "bad_jwt"));
+    });
+}
+
+#[test]
 fn two_exchanges_of_one_code_give_one_session() {
     testkit::run(async {
         let api = Api::new("oauth_race", settings()).await;
