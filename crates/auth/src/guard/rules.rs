@@ -24,8 +24,10 @@ pub(super) enum Rule {
     Update,
     Verify,
     Sso,
+    Assertion,
     Web3,
     Passkey,
+    Challenge,
     Factor,
     Register,
 }
@@ -51,8 +53,10 @@ impl Rule {
             Self::Update => "update",
             Self::Verify => "verify",
             Self::Sso => "sso",
+            Self::Assertion => "assertion",
             Self::Web3 => "web3",
             Self::Passkey => "passkey",
+            Self::Challenge => "challenge",
             Self::Factor => "factor",
             Self::Register => "register",
         }
@@ -69,8 +73,10 @@ impl Rule {
             | Self::Anonymous
             | Self::Update
             | Self::Sso
+            | Self::Assertion
             | Self::Web3
             | Self::Passkey
+            | Self::Challenge
             | Self::Factor
             | Self::Register => false,
         }
@@ -85,10 +91,10 @@ impl Rule {
             }
             Self::Anonymous => (settings.rate_limit_anonymous_users, Duration::from_secs(3600)),
             Self::Verify => (settings.rate_limit_verify, FIVE_MINUTES),
-            Self::Sso => (settings.rate_limit_sso, FIVE_MINUTES),
+            Self::Sso | Self::Assertion => (settings.rate_limit_sso, FIVE_MINUTES),
             Self::Web3 => (settings.rate_limit_web3, FIVE_MINUTES),
             Self::Passkey => (settings.rate_limit_passkey, FIVE_MINUTES),
-            Self::Factor => (settings.rate_limit_mfa, Duration::from_secs(60)),
+            Self::Challenge | Self::Factor => (settings.rate_limit_mfa, Duration::from_secs(60)),
             Self::Register => (settings.rate_limit_oauth_dynamic_client_registration, FIVE_MINUTES),
         };
         // The default burst belongs to the default rates; a project that allows more at all allows more at once.
@@ -104,7 +110,7 @@ pub(super) fn find(method: &Method, uri: &Uri) -> Target {
     let guarded = |rule| Target { rule: Some(rule), captcha: true };
     let post = method == Method::POST;
     match path {
-        "/token" if post => match grant_type(uri) {
+        "/token" if post => match grant_type(uri).as_str() {
             "refresh_token" => limited(Rule::Refresh),
             "pkce" => limited(Rule::SignIn),
             "web3" => guarded(Rule::Web3),
@@ -119,20 +125,23 @@ pub(super) fn find(method: &Method, uri: &Uri) -> Target {
         "/user" if method == Method::PUT => limited(Rule::Update),
         "/reauthenticate" => limited(Rule::Otp),
         "/sso" if post => guarded(Rule::Sso),
-        "/sso/saml/acs" if post => limited(Rule::Sso),
+        "/sso/saml/acs" if post => limited(Rule::Assertion),
         "/passkeys/authentication/options" | "/passkeys/authentication/verify" if post => {
             limited(Rule::Passkey)
         }
         "/oauth/clients/register" if post => limited(Rule::Register),
-        _ if post && path.starts_with("/factors/") && path.matches('/').count() == 3 => limited(Rule::Factor),
+        _ if post && path.starts_with("/factors/") && path.matches('/').count() == 3 => {
+            limited(if path.ends_with("/challenge") { Rule::Challenge } else { Rule::Factor })
+        }
         _ => Target::default(),
     }
 }
 
-fn grant_type(uri: &Uri) -> &str {
-    let pairs = uri.query().unwrap_or_default().split('&');
-    // As the handler reads it: of a name that comes twice, the last one counts.
-    pairs.filter_map(|it| it.strip_prefix("grant_type=")).next_back().unwrap_or_default()
+/// As the handler reads it: names are decoded first, and of one that comes twice the last one counts.
+fn grant_type(uri: &Uri) -> String {
+    let pairs = url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+    let found = pairs.filter(|(name, _)| name == "grant_type").last();
+    found.map(|(_, value)| value.into_owned()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -153,8 +162,17 @@ mod tests {
             check(post.clone(), "/token?grant_type=refresh_token&grant_type=password"),
             (Some(Rule::SignIn), true)
         );
+        assert_eq!(
+            check(post.clone(), "/token?grant_type=refresh_token&grant%5Ftype=password"),
+            (Some(Rule::SignIn), true)
+        );
+        assert_eq!(check(post.clone(), "/token?grant_type=refresh%5Ftoken"), (Some(Rule::Refresh), false));
         assert_eq!(check(post.clone(), "/token/?grant_type=web3"), (Some(Rule::Web3), true));
+        // Both halves of one sign-in, each with the whole budget.
+        assert_eq!(check(post.clone(), "/sso"), (Some(Rule::Sso), true));
+        assert_eq!(check(post.clone(), "/sso/saml/acs"), (Some(Rule::Assertion), false));
         assert_eq!(check(post.clone(), "/factors/1/verify"), (Some(Rule::Factor), false));
+        assert_eq!(check(post.clone(), "/factors/1/challenge"), (Some(Rule::Challenge), false));
         assert_eq!(check(post.clone(), "/factors"), (None, false));
         assert_eq!(check(Method::GET, "/verify?token=x"), (Some(Rule::Verify), false));
         assert_eq!(check(Method::GET, "/user"), (None, false));

@@ -96,6 +96,9 @@ fn a_captcha_is_needed_earned_and_never_trusted_when_its_provider_is_silent() {
         let missing = api.post("/signup", json!({"email": "ada@example.com", "password": PASSWORD})).await;
         assert_eq!(missing.refusal(), (400, "captcha_failed"));
         assert_eq!(missing.body["msg"], "captcha protection: request disallowed (no captcha_token found)");
+        let bent = "/token?grant_type=refresh_token&grant%5Ftype=password";
+        let bent = api.post(bent, json!({"email": "ada@example.com", "password": PASSWORD})).await;
+        assert_eq!(bent.refusal(), (400, "captcha_failed"));
         provider.page(
             "/siteverify",
             &json!({"success": false, "error-codes": ["invalid-input-response", "<b>"]}),
