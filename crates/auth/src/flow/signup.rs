@@ -224,6 +224,10 @@ async fn remind(
     let (applied, account) = queries::apply_and_read(db, &change, user_id).await?;
     let (Applied::Done, Some(mut account)) = (applied, account) else { return Ok(None) };
     slot.send(&ctx.project, mail);
+    if ctx.project.auth.conceal_accounts {
+        // The same user once more would tell that nobody has confirmed the address.
+        return view(&stranger(ctx, new)).map(Some);
+    }
     if account.user.invited_at.is_some() {
         // What an administrator wrote about somebody invited is not for whoever types the address.
         account.user.raw_user_meta_data = Some(Object::new());
@@ -250,18 +254,22 @@ async fn repeated(
     if ctx.project.auth.mailer_autoconfirm {
         return Err(Error::UserAlreadyExists);
     }
+    let mut account = stranger(ctx, new);
+    if !ctx.project.auth.conceal_accounts {
+        // What clients of Supabase tell a taken address by.
+        account.user.role = None;
+        account.identities.clear();
+    }
+    view(&account)
+}
+
+/// What somebody new would be shown; nobody is stored.
+fn stranger(ctx: &Context, new: &NewUser) -> Account {
     let mut user = User::new(Some(new.email.clone()), new.data.clone(), ctx.now);
     user.confirmation_sent_at = Some(ctx.now);
     user.raw_app_meta_data = Some(object(json!({"provider": "email", "providers": ["email"]})));
-    let mut identities = Vec::new();
-    if ctx.project.auth.conceal_accounts {
-        identities.push(Identity::email(&user, false, &new.data).made(ctx.now));
-    } else {
-        // What clients of Supabase tell a taken address by.
-        user.role = None;
-    }
-    let account = Account { user, version: String::new(), identities, factors: Vec::new(), session: None };
-    view(&account)
+    let identities = vec![Identity::email(&user, false, &new.data).made(ctx.now)];
+    Account { user, version: String::new(), identities, factors: Vec::new(), session: None }
 }
 
 pub(super) fn view(account: &Account) -> Result<Outcome, Error> {

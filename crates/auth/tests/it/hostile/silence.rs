@@ -58,6 +58,24 @@ fn known_and_unknown_addresses_get_the_same_answers() {
 }
 
 #[test]
+fn a_second_sign_up_tells_no_more_than_the_first() {
+    testkit::run(async {
+        let api = project("hostile_again", Duration::from_millis(1)).await;
+        for email in [KNOWN, UNKNOWN] {
+            let sign_up = async |name: &str| {
+                let body = json!({"email": email, "password": PASSWORD, "data": {"name": name}});
+                api.post("/signup", body).await
+            };
+            let (first, second) = (sign_up("a").await, sign_up("b").await);
+            assert_eq!(shown(&first, email).replace("\"a\"", "\"b\""), shown(&second, email), "{email}");
+            assert_ne!(first.body["id"], second.body["id"], "{email}");
+            assert_ne!(first.body["created_at"], second.body["created_at"], "{email}");
+            assert_eq!(second.body["user_metadata"]["name"], "b", "{email}");
+        }
+    });
+}
+
+#[test]
 fn known_and_unknown_addresses_are_refused_as_often() {
     testkit::run(async {
         for (name, disable_signup) in [("hostile_pace", false), ("hostile_closed", true)] {
