@@ -538,6 +538,24 @@ fn an_unverified_address_of_somebody_else_is_not_mailed() {
 }
 
 #[test]
+fn a_soft_deleted_user_may_come_back_as_somebody_new() {
+    testkit::run(async {
+        let (api, _) = github("external_soft").await;
+        let first = api.arrive("provider=github").await;
+        let path = format!("/admin/users/{}", first["id"].as_str().unwrap());
+        let soft = json!({"should_soft_delete": true});
+        assert_eq!(api.admin(Method::DELETE, &path, soft).await.status, 200);
+        let shell = api.admin(Method::GET, &path, Value::Null).await.body;
+        let (gone, left) = (&first["identities"][0], &shell["identities"][0]);
+        assert_eq!((&left["provider"], &left["identity_data"]), (&json!("github"), &json!({})));
+        assert_ne!(left["id"], gone["id"], "the provider's id names a person");
+        let second = api.arrive("provider=github").await;
+        assert_ne!(second["id"], first["id"]);
+        assert_eq!(second["email"], first["email"]);
+    });
+}
+
+#[test]
 fn banned_users_and_closed_projects_stay_closed() {
     testkit::run(async {
         let (api, idp) = github("external_closed").await;

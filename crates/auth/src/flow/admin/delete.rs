@@ -1,12 +1,13 @@
 //! `DELETE /admin/users/{id}`: the row goes, or stays as a shell that tells nothing and can never sign in.
 
 use serde::Deserialize;
+use uuid::Uuid;
 
 use super::user_id;
 use crate::flow::{ATTEMPTS, audit};
 use crate::queries::{self, Applied, Change, EndSessions, Save};
 use crate::request::Context;
-use crate::user::{Account, Object, User};
+use crate::user::{Account, Identity, Object, User};
 use crate::{Auth, Error, secret};
 
 /// The body, which may be missing.
@@ -53,10 +54,16 @@ fn shell(ctx: &Context, account: Account) -> Change {
     row.deleted_at = Some(ctx.now);
     change.clear = Some(row.id);
     change.end = Some(EndSessions { user_id: row.id, only: None, except: None });
-    for mut identity in identities {
-        identity.identity_data = Object::new();
-        identity.updated_at = Some(ctx.now);
-        change.identities.push(identity);
+    for identity in identities {
+        // The provider's id names a person as well; and whoever comes back with it is somebody new.
+        change.disown.push(identity.id);
+        change.identities.push(Identity {
+            id: Uuid::new_v4(),
+            provider_id: obscure(&row, Some(&identity.provider_id)).unwrap_or_default(),
+            identity_data: Object::new(),
+            updated_at: Some(ctx.now),
+            ..identity
+        });
     }
     change.save = Some(Save { version, row });
     change
