@@ -256,9 +256,14 @@ async fn check_guesses(auth: &Auth, ctx: &Context, request: &Verify) -> Result<(
         Proof::Code { address, .. } => address,
         Proof::Sms { phone, .. } => phone,
     };
+    count_guess(auth, ctx, address).await
+}
+
+/// Take one of an hour's guesses at what is sent to `whom`.
+pub(super) async fn count_guess(auth: &Auth, ctx: &Context, whom: &str) -> Result<(), Error> {
     let max = auth.config().otp_guesses_per_hour;
     let limit = Limit { max, per: Duration::from_secs(3600), burst: max };
-    let who = secret::hex(&secret::fingerprint(address));
+    let who = secret::hex(&secret::fingerprint(whom));
     let key = format!("ratelimit:auth:{}:guess:{who}", ctx.project.reference);
     let wait = |it: store::Limited| i64::try_from(it.retry_after_secs()).unwrap_or(i64::MAX);
     auth.limiter().take(&key, limit).await.map_err(|it| GuardError::OverLimit(wait(it)).into())

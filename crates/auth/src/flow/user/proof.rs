@@ -5,7 +5,7 @@ use store::ServiceClient;
 use super::Wanted;
 use crate::error::AccountError;
 use crate::flow::letter::REAUTHENTICATION;
-use crate::flow::verify::is_alive;
+use crate::flow::verify::{count_guess, is_alive};
 use crate::password::{Verdict, breach};
 use crate::queries::{self, Spend};
 use crate::request::Context;
@@ -42,6 +42,8 @@ pub(super) async fn nonce(
     };
     let token = queries::own_token(db, user.id, REAUTHENTICATION.token_type).await?;
     let token = token.filter(|it| is_alive(ctx, it, lifetime_secs)).ok_or(AccountError::NonceInvalid)?;
+    // By user, not by address: whoever guesses at codes for signing in must not keep the user from a new password.
+    count_guess(auth, ctx, &format!("nonce {}", user.id)).await?;
     if queries::take_attempt(db, &[token.id], auth.config().otp_max_attempts).await?.is_empty() {
         return Err(AccountError::NonceInvalid.into());
     }

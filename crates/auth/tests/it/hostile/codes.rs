@@ -1,5 +1,6 @@
 //! Codes and links: guessed, replayed, opened at once, bent from one flow into another, read in the database.
 
+use common::AuthSettings;
 use futures_util::future::join_all;
 use http::Method;
 use serde_json::{Value, json};
@@ -65,6 +66,34 @@ fn new_codes_bring_no_new_guesses() {
         api.post("/otp", json!({"email": "ada@example.com"})).await;
         let location = api.get(&path_of(&api.mail()), None).await.location();
         assert!(location.contains("#access_token="), "{location}");
+    });
+}
+
+#[test]
+fn new_nonces_bring_no_new_guesses() {
+    testkit::run(async {
+        let settings = AuthSettings {
+            password_require_reauthentication: true,
+            jwt_expiry_secs: 200_000,
+            ..confirming()
+        };
+        let api = Api::new("hostile_nonce", AuthSettings { mailer_autoconfirm: true, ..settings }).await;
+        let session = api.sign_up("ada@example.com").await;
+        api.wait(24 * 3600 + 1);
+        let (mut compared, mut limited) = (0, 0);
+        for _ in 0..5 {
+            api.get("/reauthenticate", Some(&session.access)).await;
+            let wrong = other_code(&code_of(&api.mail()));
+            for _ in 0..9 {
+                let body = json!({"password": "a new password", "nonce": wrong});
+                match api.call(Method::PUT, "/user", Some(&session.access), body).await.refusal() {
+                    (422, "reauthentication_not_valid") => compared += 1,
+                    (429, "over_request_rate_limit") => limited += 1,
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        assert_eq!((compared, limited), (30, 15));
     });
 }
 
