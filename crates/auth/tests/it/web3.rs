@@ -231,5 +231,12 @@ fn messages_for_other_sites_and_other_times_are_refused() {
         let local = |it: String| it.replace("https://app.example.com/login", "http://localhost:3000/login");
         let answer = grant(&api, ethereum(&message("Ethereum", ETHEREUM, local))).await;
         assert_eq!(answer.status, 200, "developers have no certificate: {}", answer.body);
+        let developers = |it: String| local(it).replacen("app.example.com", "localhost:3000", 1);
+        let answer = grant(&api, ethereum(&message("Ethereum", ETHEREUM, developers))).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        // What a wallet shows on a page of somebody else.
+        let lured = |it: String| local(it).replacen("app.example.com", "evil.example.com", 1);
+        let answer = grant(&api, ethereum(&message("Ethereum", ETHEREUM, lured))).await;
+        assert_eq!((answer.status.as_u16(), answer.body["error"].as_str()), (400, Some("invalid_grant")));
     });
 }
