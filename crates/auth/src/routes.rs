@@ -39,7 +39,8 @@ pub fn router(auth: Auth) -> Router {
         .route("/magiclink", post(users::magic_link))
         .route("/recover", post(users::recover))
         .route("/resend", post(users::resend))
-        .route("/verify", get(browser::verify).post(users::verify))
+        // Scanners of mails look at links by HEAD: that must not spend them.
+        .route("/verify", get(browser::verify).head(async || Error::UnknownMethod).post(users::verify))
         .route("/user", get(users::read).put(users::update))
         .route("/reauthenticate", get(users::reauthenticate))
         .route("/user/identities/{id}", delete(users::unlink))

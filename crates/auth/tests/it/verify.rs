@@ -57,6 +57,8 @@ fn a_mailed_link_confirms_once_and_leads_to_the_site() {
         let api = Api::new("link", confirming()).await;
         waiting(&api).await;
         let path = path_of(&api.mail());
+        let looked = api.call(Method::HEAD, &path, None, serde_json::Value::Null).await;
+        assert_eq!(looked.status, 405, "a look spends nothing");
         let answer = api.get(&path, None).await;
         assert_eq!(answer.status, 303);
         let location = url::Url::parse(&answer.location()).unwrap();
