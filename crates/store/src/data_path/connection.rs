@@ -28,6 +28,8 @@ use crate::{End, Error};
 
 /// SQLSTATE `query_canceled`.
 const CANCELLED: &str = "57014";
+/// SQLSTATEs `lock_not_available` and `deadlock_detected`.
+const LOCKED: [&str; 2] = ["55P03", "40P01"];
 /// Most jobs in one transaction. PostgreSQL sends what it has when the transaction ends, so the first waits for the last.
 const MOST_TOGETHER: usize = 16;
 /// The transaction status of an idle session.
@@ -145,6 +147,7 @@ impl Connection {
         if jobs.len() > 1 {
             let mut flight = Flight::new(self.wire.appended());
             self.pipeline.append_group(jobs.make_contiguous(), &mut flight, &mut self.wire.output);
+            flight.is_shared = true;
             flight.job = jobs.pop_front();
             flight.rest = jobs;
             self.push(flight);
@@ -179,7 +182,8 @@ impl Connection {
 
     /// Wait for bytes from PostgreSQL, of a large answer only while there is room; [`Self::receive`] looks at them.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
-        let others_wait = self.flights.len() > 1;
+        let others_wait =
+            self.flights.len() > 1 || self.flights.front().is_some_and(|it| !it.rest.is_empty());
         let feed = self.flights.front_mut().and_then(|it| it.feed.as_mut()).filter(|it| it.is_hungry());
         let Some(feed) = feed else { return self.wire.poll_read(cx) };
         ready!(feed.poll_room(cx, others_wait));
@@ -302,10 +306,13 @@ impl Connection {
         false
     }
 
-    /// The statement failed: answer, or send it once more when only its preparation was stale.
+    /// The statement failed: answer, or send it once more when only its preparation was stale, or when it would have
+    /// kept others waiting, and what they have locked, for a lock.
     fn failed(&mut self, mut flight: Flight, mut job: Job, failure: Failure, status: u8) -> bool {
-        let again = failure.stale && !job.reparsed;
-        if again {
+        let is_locked = LOCKED.contains(&failure.error.code.as_str());
+        if flight.is_shared && is_locked && !job.is_abandoned() {
+            flight.job = Some(job);
+        } else if failure.stale && !job.reparsed {
             job.reparsed = true;
             self.pipeline.doubt_all();
             flight.job = Some(job);
@@ -329,11 +336,11 @@ impl Connection {
             self.flights.push_front(flight);
             return false;
         }
-        // After a failure these were skipped. Each goes alone now, for it may fail as well.
+        // After a failure these were skipped. Each goes alone now, for it may fail as well; last what waits for a lock.
         let skipped = std::mem::take(&mut flight.rest);
         let again = flight.job.take();
         let is_done = again.is_none();
-        again.into_iter().chain(skipped).for_each(|it| self.send(it));
+        skipped.into_iter().chain(again).for_each(|it| self.send(it));
         is_done
     }
 

@@ -32,6 +32,8 @@ pub(super) struct Flight {
     pub(super) job: Option<Job>,
     /// Reads that follow in the same transaction.
     pub(super) rest: VecDeque<Job>,
+    /// Several jobs share the transaction.
+    pub(super) is_shared: bool,
     pub(super) phase: Phase,
     /// Where in the connection's output it starts; nothing of it was sent while less was written.
     pub(super) starts_at: u64,
@@ -58,6 +60,7 @@ impl Flight {
         Self {
             job: None,
             rest: VecDeque::new(),
+            is_shared: false,
             phase: Phase::Work,
             starts_at,
             sent_at: Instant::now(),
@@ -77,7 +80,8 @@ impl Flight {
     /// The statement of the front job is done and another job's follows: that is at the front now, and what the other
     /// one gave is returned.
     pub(super) fn advance(&mut self) -> Option<(Option<Job>, Answer)> {
-        if self.executed <= self.own || self.failure.is_some() {
+        let is_done = self.executed > self.own && self.failure.is_none();
+        if !is_done || !matches!(self.phase, Phase::Work) {
             return None;
         }
         let next = self.rest.pop_front()?;

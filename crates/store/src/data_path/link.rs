@@ -118,6 +118,10 @@ async fn serve(
                         return Some(broken);
                     }
                     pool.settle(id, done, &mut jobs);
+                    if !jobs.is_empty() {
+                        // Those in the inbox came first, and others may always follow these.
+                        drop(jobs.splice(0..0, std::iter::from_fn(|| inbox.try_recv().ok())));
+                    }
                 }
             },
         }

@@ -25,12 +25,33 @@ pub(super) enum Ending {
     CommitAndTell,
 }
 
+/// What is done together with the settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Extra {
+    Nothing,
+    /// Answer with what this replica has replayed.
+    Replayed,
+    /// Wait for locks only so long: what others in the transaction have locked stays locked meanwhile, so that two
+    /// could wait for each other, and their answers wait too. Less than `deadlock_timeout`.
+    LockTimeout,
+}
+
+impl Extra {
+    fn call(self) -> Option<&'static str> {
+        match self {
+            Self::Nothing => None,
+            Self::Replayed => Some("pg_catalog.pg_last_wal_replay_lsn()"),
+            Self::LockTimeout => Some("pg_catalog.set_config('lock_timeout','50ms',true)"),
+        }
+    }
+}
+
 /// Turns jobs into messages, with the connection's prepared statements.
 #[derive(Debug)]
 pub(super) struct Pipeline {
     statements: Statements,
     /// The texts that set so many settings.
-    settings: HashMap<(usize, bool), Arc<str>>,
+    settings: HashMap<(usize, Extra), Arc<str>>,
     isolation: [Arc<str>; 3],
     begin: Arc<str>,
     commit: Arc<str>,
@@ -61,7 +82,7 @@ impl Pipeline {
     pub(super) fn append_group(&mut self, group: &[Job], flight: &mut Flight, out: &mut BytesMut) {
         self.statements.begin_job();
         let Some(Job { request, .. }) = group.first() else { return };
-        let text = self.settings(request.settings, false);
+        let text = self.settings(request.settings, Extra::LockTimeout);
         self.step(flight, ("", &text, &request.settings_values), out);
         flight.own += 1;
         for Job { request, .. } in group {
@@ -88,7 +109,8 @@ impl Pipeline {
         }
         if request.settings > 0 {
             let asks = request.position && job.mode.is_read();
-            let text = self.settings(request.settings, asks);
+            let extra = if asks { Extra::Replayed } else { Extra::Nothing };
+            let text = self.settings(request.settings, extra);
             if asks {
                 flight.position_at = flight.own;
             }
@@ -158,16 +180,16 @@ impl Pipeline {
         })
     }
 
-    /// What sets `count` settings and, if that is asked, answers with what this replica has replayed: before the
-    /// statement takes its snapshot, so that the statement sees no less.
-    fn settings(&mut self, count: usize, asks: bool) -> Arc<str> {
-        let text = self.settings.entry((count, asks)).or_insert_with(|| {
+    /// What sets `count` settings and does `extra`: before the statement takes its snapshot, so that the statement sees
+    /// no less than was replayed.
+    fn settings(&mut self, count: usize, extra: Extra) -> Arc<str> {
+        let text = self.settings.entry((count, extra)).or_insert_with(|| {
             let call = |idx| format!("pg_catalog.set_config(${},${},true)", 2 * idx + 1, 2 * idx + 2);
             let calls: Vec<_> = (0..count).map(call).collect();
             // Counted, so that PostgreSQL does not send all values back; a function takes at most 100 arguments.
             let counts = calls.chunks(50).map(|it| format!("pg_catalog.num_nulls({})", it.join(",")));
-            let replayed = asks.then(|| "pg_catalog.pg_last_wal_replay_lsn()".to_owned());
-            format!("select {}", counts.chain(replayed).collect::<Vec<_>>().join(",")).into()
+            let extra = extra.call().map(str::to_owned);
+            format!("select {}", counts.chain(extra).collect::<Vec<_>>().join(",")).into()
         });
         Arc::clone(text)
     }

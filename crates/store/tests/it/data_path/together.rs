@@ -8,7 +8,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use store::{Answer, Database, Delivery, PoolSettings, Session, Statement};
 
-use super::{code, session, statement};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{code, session, single, statement};
 use crate::support::{Fixture, run};
 
 /// Who runs it, a claim of theirs, the question's number, and when the transaction began.
@@ -161,5 +163,89 @@ fn callers_that_leave_and_connections_that_break_cost_nobody_an_answer() {
         });
         tokio::join!(join_all(reads), killer);
         assert_eq!(begun(database, std::slice::from_ref(session), 50).await.len(), 1);
+    });
+}
+
+/// Keep the connection busy for a while, so that what comes meanwhile goes together.
+async fn occupy(database: &Database, db: &Fixture) {
+    database.read(&session(&db.reader(), &[]), &statement("select pg_sleep(0.1)", &[])).await.unwrap();
+}
+
+/// Later than a read can join what runs: it waits for the connection.
+const LATER: Duration = Duration::from_millis(30);
+
+#[test]
+fn a_read_that_was_put_behind_another_is_not_overtaken_for_ever() {
+    run(|db| async move {
+        let (database, session) = (&open(&db).await, &session(&db.reader(), &[]));
+        let nap = |seconds: &str| statement("select pg_sleep($1::float8)", &[seconds]);
+        database.read(session, &nap("0")).await.unwrap();
+        let (first, behind) = (nap("0.1"), statement("select 'behind'", &[]));
+        let behind = async {
+            sleep(Duration::from_millis(1)).await;
+            let started = Instant::now();
+            assert_eq!(single(&database.read(session, &behind).await.unwrap()), "behind");
+            started.elapsed()
+        };
+        let others = (0..8).map(async |_| {
+            sleep(LATER).await;
+            for _ in 0..50 {
+                database.read(session, &nap("0.005")).await.unwrap();
+            }
+        });
+        let (_, behind, _) = tokio::join!(database.read(session, &first), behind, join_all(others));
+        assert!(behind < Duration::from_millis(500), "{behind:?}");
+    });
+}
+
+#[test]
+fn nobody_waits_for_the_client_of_a_large_answer() {
+    run(|db| async move {
+        let database = &open(&db).await;
+        let session = &Session { delivery: Delivery::Streamed, ..sociable(&db.reader(), "a") };
+        let ask = |size: usize| statement("select repeat('x', $1::int)", &[&size.to_string()]);
+        learn(database, session, &ask(1)).await;
+        let reads = (0..5).map(async |it: usize| {
+            sleep(LATER).await;
+            let size = if it == 0 { 4_000_000 } else { 1 };
+            let answer = database.read(session, &ask(size)).await.unwrap();
+            (Instant::now(), answer)
+        });
+        let (_, answers) = tokio::join!(occupy(database, &db), join_all(reads));
+        let (large, others) = answers.split_first().unwrap();
+        assert!(large.1.tail.is_some());
+        for (at, _) in others {
+            let behind = at.duration_since(large.0);
+            assert!(behind < Duration::from_millis(200), "{behind:?}");
+        }
+    });
+}
+
+#[test]
+fn nobody_waits_for_the_locks_of_another() {
+    run(|db| async move {
+        let database = &open(&db).await;
+        let session = &sociable(&db.reader(), "a");
+        let admin = db.admin().await;
+        let tables = "create table a (id int); create table b (id int); grant select on a, b to public";
+        admin.batch_execute(tables).await.unwrap();
+        let (of_a, of_b) =
+            (statement("select count(*) from a", &[]), statement("select count(*) from b", &[]));
+        learn(database, session, &of_a).await;
+        learn(database, session, &of_b).await;
+        admin.batch_execute("begin; lock table b in access exclusive mode").await.unwrap();
+        let read = async |statement: &Statement| {
+            sleep(LATER).await;
+            single(&database.read(session, statement).await.unwrap()).to_owned()
+        };
+        let change = async {
+            let first = timeout(Duration::from_secs(5), read(&of_a)).await;
+            assert_eq!(first.expect("not behind the lock"), "0");
+            // A deadlock, if the other one still held its lock while it waits for ours.
+            admin.batch_execute("lock table a in access exclusive mode; commit").await.unwrap();
+        };
+        let ((), (), (before, after)) =
+            tokio::join!(occupy(database, &db), change, async { (read(&of_b).await, read(&of_a).await) });
+        assert_eq!((before.as_str(), after.as_str()), ("0", "0"));
     });
 }
