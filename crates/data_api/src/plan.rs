@@ -172,7 +172,7 @@ impl ReadPlan<'_> {
     /// Whether its filters leave at most one row, because they pin down the primary key.
     ///
     /// Not with an embed of one row: what a view or function gives there may be several, and then the parent's row
-    /// comes as often.
+    /// comes as often. Nor with what is no column of the table: a function of its row may give several values.
     fn is_one_at_most(&self) -> bool {
         let pinned = |key: &String| {
             self.conditions.iter().any(|it| match it {
@@ -185,8 +185,14 @@ impl ReadPlan<'_> {
         let aggregates = self.select.iter().any(|it| it.aggregate.is_some())
             || self.embeds.iter().any(|it| it.columns.iter().any(|it| it.aggregate.is_some()));
         let multiplies = self.embeds.iter().any(|it| matches!(it.shape, Shape::Object | Shape::Spread));
+        let mut columns =
+            self.select.iter().map(|it| &it.column).chain(self.order.iter().map(|it| &it.column));
         let table = self.table.filter(|it| matches!(self.from, From::Table(_)) && it.has_unique_key());
-        table.is_some_and(|it| it.primary_key.iter().all(pinned)) && !aggregates && !multiplies
+        table.is_some_and(|table| {
+            let is_own = |it: &Column<'_>| it.name == "*" || table.columns.contains_key(it.name);
+            table.primary_key.iter().all(pinned) && columns.all(is_own)
+        }) && !aggregates
+            && !multiplies
     }
 }
 

@@ -141,6 +141,10 @@ fn reads_of_one_caller_share_transactions_unless_some_code_changes_settings() {
             "create function public.setter() returns void language plpgsql as $$ begin set local a.b = 'c'; end $$",
             "create function public.setter() returns void language plpgsql as $$ begin\n  set role anon; end $$",
             "create function public.setter() returns void language plpgsql as $$ begin perform 1; reset all; end $$",
+            "create function public.setter() returns void language plpgsql as $$ begin\n  -- elsewhere\n  set search_path = ''; end $$",
+            "create function public.setter() returns void language plpgsql as $$ begin execute 'reset role'; end $$",
+            "create function public.setter() returns void language plpgsql as $$ begin execute format('set %I = %L', 'a.b', 'c'); end $$",
+            "create function public.setter(it text = set_config('a.b', 'c', true)) returns void language sql as $$ select $$",
         ];
         for setter in setters {
             let shared = async || transactions(&api).await < 64;
@@ -148,7 +152,7 @@ fn reads_of_one_caller_share_transactions_unless_some_code_changes_settings() {
             owner.batch_execute(setter).await.unwrap();
             let each = async || transactions(&api).await == 64;
             eventually(setter, async || each().await && each().await && each().await).await;
-            owner.batch_execute("drop function public.setter()").await.unwrap();
+            owner.batch_execute("drop function public.setter").await.unwrap();
         }
     });
 }
@@ -185,6 +189,21 @@ fn all_rows_of_an_inherited_table_that_share_a_key_are_told() {
         let both =
             "200\ncontent-range: 0-1/*\n\n[{\"id\":1,\"note\":\"one\"}, \n {\"id\":1,\"note\":\"two\"}]";
         until(&api, "anon", "GET /kept?id=eq.1&order=note", both).await;
+    });
+}
+
+#[test]
+fn all_values_that_a_function_gives_of_one_row_are_told() {
+    testkit::run(async {
+        let api = Api::empty("several").await;
+        let owner = api.test.owner().await;
+        let tables = "create table public.kept (id int primary key); insert into kept values (1); grant all on public.kept to anon; \
+             create function public.twice(kept) returns setof int language sql stable as $$ select 2 * $1.id union all select 3 $$";
+        owner.batch_execute(tables).await.unwrap();
+        let both = "200\ncontent-range: 0-1/*\n\n[{\"twice\":2}, \n {\"twice\":3}]";
+        until(&api, "anon", "GET /kept?id=eq.1&select=twice", both).await;
+        let both = "200\ncontent-range: 0-1/*\n\n[{\"id\":1}, \n {\"id\":1}]";
+        until(&api, "anon", "GET /kept?id=eq.1&order=twice", both).await;
     });
 }
 

@@ -9,6 +9,9 @@ with schemas as (
     select pg_catalog.pg_get_function_sqlbody(p.oid) from pg_catalog.pg_proc p where p.prosqlbody is not null
         and p.pronamespace in (select oid from schemas)
     union all
+    select pg_catalog.pg_get_expr(p.proargdefaults, 0) from pg_catalog.pg_proc p where p.proargdefaults is not null
+        and p.pronamespace in (select oid from schemas)
+    union all
     select pg_catalog.pg_get_expr(x.expression, p.polrelid) from pg_catalog.pg_policy p
         cross join lateral (values (p.polqual), (p.polwithcheck)) x (expression)
     union all
@@ -31,7 +34,8 @@ with schemas as (
         pg_catalog.bool_or(text ilike '%response.%') as response,
         pg_catalog.bool_or(text ~* '(current_setting|set_config)"?\s*\((?!\s*''[^'']*''(::text)?\s*[,)])' or text ilike '%pg_settings%') as any_name,
         pg_catalog.bool_or(text ilike '%set_config%' or text ~* '\mset\s+(local|session|role)\M'
-            or text ~* '(^|;|\m(begin|then|else|loop)\M)\s*(set|reset|discard)\s') as sets
+            or text ~* '(^|[;''$]|>>|[*]/|--[^\n]*\n|\m(begin|then|else|loop)\M)\s*(set|reset|discard)\s'
+            or text ~* '["`](set|reset|discard)\s') as sets
     from code
 ), watched as (
     select count(*) > 0 as it from pg_catalog.pg_event_trigger
