@@ -24,7 +24,7 @@ pub(crate) mod user;
 pub(crate) mod verify;
 mod whoami;
 
-pub(crate) use whoami::{SignedIn, signed_in};
+pub(crate) use whoami::{in_person, signed_in};
 
 use store::ServiceClient;
 use uuid::Uuid;

@@ -45,6 +45,11 @@ impl Session {
         self.aal.as_deref() == Some("aal2")
     }
 
+    /// Whether a client of our OAuth server opened it for the user.
+    pub(crate) fn is_of_client(&self) -> bool {
+        self.oauth_client_id.is_some()
+    }
+
     /// When it was begun or refreshed last.
     pub(crate) fn last_used(&self) -> Option<Timestamp> {
         let refreshed = self.refreshed_at.and_then(|it| it.to_zoned(jiff::tz::TimeZone::UTC).ok());

@@ -83,7 +83,7 @@ struct Owned {
 
 /// The caller, who has a session and an account for good.
 async fn permanent(auth: &Auth, ctx: &Context) -> Result<(Account, Session, ServiceClient), Error> {
-    let SignedIn { account, session, db } = whoami::signed_in(auth, ctx).await?;
+    let SignedIn { account, session, db } = whoami::in_person(auth, ctx).await?;
     if account.user.is_anonymous {
         return Err(FactorError::Anonymous.into());
     }

@@ -22,7 +22,7 @@ pub(crate) async fn unlink(auth: &Auth, ctx: &Context, id: &str) -> Result<(), E
     }
     let id: Uuid = id.parse().map_err(|_| AccountError::InvalidIdentityId)?;
     for _ in 0..ATTEMPTS {
-        let SignedIn { account, db, .. } = whoami::signed_in(auth, ctx).await?;
+        let SignedIn { account, db, .. } = whoami::in_person(auth, ctx).await?;
         let own = claims.text("aud") == Some(account.user.aud.as_deref().unwrap_or(AUDIENCE));
         if !own || !ctx.fits_audience(&claims) {
             return Err(AccountError::Audience.into());

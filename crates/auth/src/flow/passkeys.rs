@@ -41,7 +41,7 @@ fn are_on(ctx: &Context) -> Result<(), Error> {
 
 /// The caller, who may add and remove keys: with a second factor, only in a session that used it.
 async fn keeper(auth: &Auth, ctx: &Context) -> Result<SignedIn, Error> {
-    let who = whoami::signed_in(auth, ctx).await?;
+    let who = whoami::in_person(auth, ctx).await?;
     let strong = who.session.as_ref().is_some_and(crate::session::Session::is_aal2);
     if who.account.has_verified_factor() && !strong {
         return Err(PasskeyError::NeedsAal2.into());

@@ -21,7 +21,7 @@ use crate::request::{Context, email, phone, pkce, text};
 use crate::session::Session;
 use crate::sms::Channel;
 use crate::user::{Account, Object, User, check_metadata, merge};
-use crate::{Auth, Error};
+use crate::{Auth, Error, OAuthError};
 
 /// The body of a change.
 #[derive(Default, Deserialize)]
@@ -135,6 +135,9 @@ fn check(
     let nameless = user.is_anonymous && user.address().is_empty() && user.number().is_empty();
     if wanted.password.is_some() && nameless && wanted.email.is_none() && wanted.number.is_none() {
         return Err(Error::AnonymousPassword);
+    }
+    if proving && session.is_some_and(Session::is_of_client) {
+        return Err(OAuthError::Anonymous.into());
     }
     if user.is_sso_user && (proving || wanted.nonce.is_some()) {
         return Err(AccountError::SsoManaged.into());

@@ -8,7 +8,7 @@ use crate::queries;
 use crate::request::Context;
 use crate::session::Session;
 use crate::user::Account;
-use crate::{Auth, Error};
+use crate::{Auth, Error, OAuthError};
 
 /// The user behind a Bearer token.
 pub(crate) struct SignedIn {
@@ -47,4 +47,14 @@ pub(crate) async fn signed_in(auth: &Auth, ctx: &Context) -> Result<SignedIn, Er
         return Err(AccountError::SessionOver.into());
     }
     Ok(SignedIn { account, session, db })
+}
+
+/// The same, unless a client of our OAuth server acts for the user: how somebody signs in, and what clients may do, is
+/// the user's own business.
+pub(crate) async fn in_person(auth: &Auth, ctx: &Context) -> Result<SignedIn, Error> {
+    let who = signed_in(auth, ctx).await?;
+    if who.session.as_ref().is_some_and(Session::is_of_client) {
+        return Err(OAuthError::Anonymous.into());
+    }
+    Ok(who)
 }

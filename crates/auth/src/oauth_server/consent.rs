@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::authorize::{failed, with};
 use super::{enabled, scopes};
-use crate::flow::signed_in;
+use crate::flow::in_person;
 use crate::queries::{self, AuthorizationRow, ClientRow, Reply};
 use crate::request::Context;
 use crate::{Auth, Error, OAuthError, secret};
@@ -38,20 +38,11 @@ impl From<ClientRow> for ClientView {
     }
 }
 
-/// Who asks, as long as it is no client that acts for the user: those must not grant themselves more.
-pub(super) async fn user(auth: &Auth, ctx: &Context) -> Result<crate::flow::SignedIn, Error> {
-    let who = signed_in(auth, ctx).await?;
-    if who.session.as_ref().is_some_and(|it| it.oauth_client_id.is_some()) {
-        return Err(OAuthError::Anonymous.into());
-    }
-    Ok(who)
-}
-
 /// What is asked; or where to go when it was granted before.
 pub(crate) async fn read(auth: &Auth, ctx: &Context, id: &str) -> Result<Value, Error> {
     enabled(ctx)?;
     ctx.check_origin()?;
-    let who = user(auth, ctx).await?;
+    let who = in_person(auth, ctx).await?;
     let user = &who.account.user;
     let row = pending(&who.db, ctx, id, "authorization request cannot be processed").await?;
     let row = queries::claim_authorization(&who.db, row.id, user.id).await?;
@@ -75,7 +66,7 @@ pub(crate) async fn read(auth: &Auth, ctx: &Context, id: &str) -> Result<Value, 
 pub(crate) async fn answer(auth: &Auth, ctx: &Context, id: &str, fields: &Fields) -> Result<Value, Error> {
     enabled(ctx)?;
     ctx.check_origin()?;
-    let who = user(auth, ctx).await?;
+    let who = in_person(auth, ctx).await?;
     if !matches!(fields.action.as_str(), "approve" | "deny") {
         return Err(Error::invalid("action must be 'approve' or 'deny'"));
     }

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::consent::{ClientView, user};
+use super::consent::ClientView;
 use super::{enabled, scopes};
-use crate::flow::audit;
+use crate::flow::{audit, in_person};
 use crate::queries::{self, Audit, Change};
 use crate::request::Context;
 use crate::user::object;
@@ -14,7 +14,7 @@ use crate::{Auth, Error, OAuthError};
 /// What the caller has granted.
 pub(crate) async fn list(auth: &Auth, ctx: &Context) -> Result<Value, Error> {
     enabled(ctx)?;
-    let who = user(auth, ctx).await?;
+    let who = in_person(auth, ctx).await?;
     let grants = queries::grants(&who.db, who.account.user.id).await?;
     let view = |it: queries::Granting| {
         let scopes: Vec<&str> = scopes(&it.scopes).collect();
@@ -26,7 +26,7 @@ pub(crate) async fn list(auth: &Auth, ctx: &Context) -> Result<Value, Error> {
 /// Take back what the caller has granted to a client, and end its sessions.
 pub(crate) async fn revoke(auth: &Auth, ctx: &Context, client_id: Option<&str>) -> Result<(), Error> {
     enabled(ctx)?;
-    let who = user(auth, ctx).await?;
+    let who = in_person(auth, ctx).await?;
     let client_id = client_id.filter(|it| !it.is_empty());
     let client_id = client_id.ok_or(Error::invalid("client_id query parameter is required"))?;
     let client_id: Uuid = client_id.parse().map_err(|_| Error::invalid("invalid client_id format"))?;

@@ -331,6 +331,35 @@ fn a_user_consents_and_the_client_gets_tokens() {
 }
 
 #[test]
+fn a_client_does_not_take_the_account_over() {
+    testkit::run(async {
+        let settings = AuthSettings { manual_linking: true, passkeys: true, ..settings() };
+        let api = Api::new("oauth_owner", settings).await;
+        let notes = client(&api, json!({})).await;
+        let ada = api.sign_up("ada@example.com").await;
+        let code = code(&api, &ada, &notes, "&scope=openid").await;
+        let tokens = redeem(&api, &notes, &code).await;
+        let access = tokens.body["access_token"].as_str().unwrap();
+        assert_eq!(api.get("/user", Some(access)).await.status, 200);
+        let data = api.call(Method::PUT, "/user", Some(access), json!({"data": {"theme": "dark"}})).await;
+        assert_eq!(data.status, 200, "{}", data.body);
+        for (method, path, body) in [
+            (Method::PUT, "/user", json!({"password": "the client's own"})),
+            (Method::PUT, "/user", json!({"email": "client@example.com"})),
+            (Method::POST, "/factors", json!({"factor_type": "totp"})),
+            #[cfg(feature = "webauthn")]
+            (Method::POST, "/passkeys/registration/options", json!({})),
+            (Method::GET, "/user/identities/authorize?provider=github", Value::Null),
+            (Method::DELETE, "/user/identities/00000000-0000-0000-0000-000000000001", Value::Null),
+        ] {
+            let answer = api.call(method, path, Some(access), body).await;
+            assert_eq!(answer.refusal(), (403, "bad_jwt"), "{path}: {}", answer.body);
+        }
+        assert_eq!(api.sign_in("ada@example.com", crate::support::PASSWORD).await.status, 200);
+    });
+}
+
+#[test]
 fn an_id_token_is_no_access_token() {
     testkit::run(async {
         let api = Api::new("oauth_id_token", settings()).await;

@@ -53,7 +53,7 @@ pub(crate) async fn run(auth: &Auth, ctx: &Context, query: &Parameters) -> Resul
 
 /// Begin a flow that links an identity to the signed-in user.
 pub(crate) async fn linking(auth: &Auth, ctx: &Context, query: &Parameters) -> Result<String, Error> {
-    let who = whoami::signed_in(auth, ctx).await?;
+    let who = whoami::in_person(auth, ctx).await?;
     if !ctx.project.auth.manual_linking {
         return Err(AccountError::LinkingDisabled.into());
     }

@@ -52,7 +52,7 @@ pub(crate) async fn run(auth: &Auth, ctx: &Context, fields: Fields) -> Result<To
         (true, Err(Error::NoAuthorization)) => {
             return bad("Linking requires a valid user access token in Authorization");
         }
-        (true, _) => Some(whoami::signed_in(auth, ctx).await?.account.user.id),
+        (true, _) => Some(whoami::in_person(auth, ctx).await?.account.user.id),
     };
     let accepted = accepted(auth, ctx, &fields, &token).await?;
     let claims = verified(auth, ctx, &accepted, (&token, fields.access_token.as_deref())).await?;
