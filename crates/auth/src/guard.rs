@@ -21,8 +21,12 @@ use tokio::time::Instant;
 
 use crate::error::GuardError;
 use crate::request::MAX_BODY_BYTES;
-use crate::{Auth, Error};
+use crate::{Auth, Error, wire};
 use rules::Rule;
+
+/// So many sign-ins is a wrong password worth: who tries stolen ones from many addresses soon has none left, who
+/// mistypes hardly notices.
+const COST_OF_A_WRONG_PASSWORD: u32 = 3;
 
 /// What the guard reads of a body.
 #[derive(Default, Deserialize)]
@@ -56,6 +60,7 @@ pub(crate) async fn guard(State(auth): State<Auth>, request: Request, next: Next
     } else {
         (request, Seen::default())
     };
+    let mut spent = None;
     if let Some(mut rule) = target.rule {
         let named = [&seen.email, &seen.phone].into_iter().flatten().any(|it| !it.is_empty());
         if rule == Rule::SignUp && !named {
@@ -65,16 +70,27 @@ pub(crate) async fn guard(State(auth): State<Auth>, request: Request, next: Next
         let taken = auth.limiter().take(&key, rule.limit(&project.auth)).await;
         taken
             .map_err(|it| GuardError::OverLimit(i64::try_from(it.retry_after_secs()).unwrap_or(i64::MAX)))?;
+        spent = (rule == Rule::SignIn).then(|| (key, rule.limit(&project.auth)));
     }
     if wants_captcha {
         captcha::check(&auth, &project, seen.gotrue_meta_security.captcha_token, address).await?;
     }
     let started = Instant::now();
     let response = next.run(request).await;
+    if let Some((key, limit)) = spent.filter(|_| is_wrong(&response)) {
+        for _ in 1..COST_OF_A_WRONG_PASSWORD {
+            let _the_next_one_is_told = auth.limiter().take(&key, limit).await;
+        }
+    }
     if target.rule.is_some_and(|it| it.is_quiet(&project.auth)) {
         tokio::time::sleep(until_tick(started.elapsed(), auth.config().answer_grid)).await;
     }
     Ok(response)
+}
+
+/// Whether the credentials were wrong.
+fn is_wrong(response: &Response) -> bool {
+    wire::refusal(response).is_some_and(|it| it.code() == "invalid_credentials")
 }
 
 /// How long until the next multiple of `grid`: for a known address more is written than for an unknown one, and

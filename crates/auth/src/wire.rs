@@ -32,6 +32,11 @@ impl IntoResponse for Error {
     }
 }
 
+/// The error that `response` is, before it is shaped.
+pub(crate) fn refusal(response: &Response) -> Option<&Error> {
+    response.extensions().get().map(|Refusal(error)| &**error)
+}
+
 /// The outermost layer: log what failed, and write it in the client's shape.
 pub(crate) async fn shape(request: Request, next: Next) -> Response {
     let version = api_version(request.headers());

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use common::jwt::Claims;
+use common::jwt::{self, Claims};
 use common::{Caller, Project};
 use http::HeaderValue;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -132,6 +132,9 @@ impl Door<'_> {
         if self.needs_key && !has_key {
             return Err(Error::WrongKey);
         }
+        if self.needs_key && is_id_token(&claims) {
+            return Err(Error::Token(jwt::Error::Audience));
+        }
         let role = self.project.rest.db_anon_role.as_deref().ok_or(Error::AnonymousDisabled)?;
         let mut map = claims.map.clone();
         map.remove("role");
@@ -150,6 +153,12 @@ impl Door<'_> {
         let anonymous = self.project.rest.db_anon_role.as_deref().unwrap_or(ANONYMOUS);
         Caller { authenticated: claims.role != anonymous, claims }
     }
+}
+
+/// Whether these are claims that auth tells an OAuth client about a user: they are for the client's eyes, no session
+/// stands behind them, and whoever has them is not the user.
+fn is_id_token(claims: &Claims) -> bool {
+    claims.map.contains_key("client_id") && !claims.map.contains_key("session_id")
 }
 
 fn same(key: &str, expected: &SecretString) -> bool {

@@ -232,6 +232,23 @@ async fn the_token_decides_who_asks_the_data_api_and_the_key_who_asks_auth() {
 }
 
 #[tokio::test]
+async fn what_an_oauth_client_is_told_about_a_user_opens_nothing() {
+    let world = World::new().await;
+    let project = world.shelf.get("default");
+    let status = async |claims: Value| {
+        let bearer = format!("Bearer {}", token(&project, &claims));
+        let request = world.get("/rest/v1/x").header("authorization", bearer);
+        request.send().await.unwrap().status().as_u16()
+    };
+    let told =
+        json!({ "sub": "ada", "aud": ["c1"], "client_id": "c1", "auth_time": now(), "exp": now() + 60 });
+    assert_eq!(status(told).await, 401);
+    // The client's access token has a session and a role.
+    let token = json!({ "sub": "ada", "client_id": "c1", "session_id": "s1", "role": "authenticated", "exp": now() + 60 });
+    assert_eq!(status(token).await, 200);
+}
+
+#[tokio::test]
 async fn a_token_s_role_is_passed_on_as_it_is() {
     let world = World::new().await;
     let project = world.shelf.get("default");
