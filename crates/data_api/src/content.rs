@@ -145,6 +145,7 @@ impl http_body::Body for Pieces {
                     Some(Ok(piece)) => this.decoded(piece),
                     Some(Err(cut)) => {
                         Event::Cut { error: &cut }.emit();
+                        this.after = &[];
                         return Poll::Ready(Some(Err(cut)));
                     }
                 },

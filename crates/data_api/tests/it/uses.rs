@@ -219,3 +219,21 @@ fn code_of_our_own_uses_no_settings_of_requests() {
         assert!(cache.contains(uses), "{}", cache.get(cache.find("dbUses").unwrap()..).unwrap_or_default());
     });
 }
+
+#[test]
+fn a_large_row_by_its_key_comes_whole() {
+    testkit::run(async {
+        let api = Api::empty("large_row").await;
+        let owner = api.test.owner().await;
+        let tables = "create table public.large (id int primary key, note text); grant all on public.large to anon; \
+             insert into public.large values (1, repeat('x', 400000))";
+        owner.batch_execute(tables).await.unwrap();
+        let row = format!("{{\"id\":1,\"note\":\"{}\"}}", "x".repeat(400_000));
+        let array = format!("200\ncontent-range: 0-0/*\n\n[{row}]");
+        until(&api, "anon", "GET /large?id=eq.1", &array).await;
+        let object = format!(
+            "200\ncontent-range: 0-0/*\ncontent-type: application/vnd.pgrst.object+json; charset=utf-8\n\n{row}"
+        );
+        until(&api, "anon", "GET /large?id=eq.1\naccept: application/vnd.pgrst.object+json", &object).await;
+    });
+}
