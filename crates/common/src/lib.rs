@@ -10,6 +10,7 @@ mod error_kind;
 mod inbox;
 pub mod jwt;
 pub mod mail;
+mod node;
 mod project;
 mod sessions;
 mod settings;
@@ -18,6 +19,7 @@ mod vault;
 pub use caller::{Caller, ClientAddress, PublicUrl, RequestId, StageTimes};
 pub use error_kind::ErrorKind;
 pub use inbox::{CapturedMail, Inbox};
+pub use node::{NodeId, NodeName, NodeNameError, Pillar};
 pub use project::{
     ApiKeys, Configured, Directory, DirectoryError, Finding, Login, Logins, Project, ProjectId, ProjectRef,
     ProjectRefError, UserId,

@@ -7,6 +7,7 @@
 //! - [`Database::services`]: pooled `tokio-postgres` connections for everything off the data path.
 //! - [`Server`]: where PostgreSQL is, and how to connect to a database of it as somebody.
 //! - [`migrate()`]: a crate's migrations, under an advisory lock.
+//! - [`mtls`]: identities of nodes and TLS between them.
 //! - [`Redis`] and [`Cache`]: what processes share beside PostgreSQL; all of it works without Redis too.
 
 #![forbid(unsafe_code)]
@@ -21,6 +22,7 @@ mod error;
 mod limit;
 mod listen;
 mod migrate;
+pub mod mtls;
 mod redis;
 mod replicas;
 mod server;

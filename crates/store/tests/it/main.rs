@@ -7,6 +7,7 @@ mod data_path;
 mod listen;
 mod logins;
 mod migrate;
+mod mtls;
 mod pools;
 mod replicas;
 mod support;
