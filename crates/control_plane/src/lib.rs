@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod authority;
 mod config;
 mod control_db;
 mod ddl;
@@ -29,6 +30,7 @@ use common::{Directory, DirectoryError, Finding, Inbox, ProjectRef};
 use refinery::Runner;
 use store::{Notifications, Server};
 
+pub use authority::{Authority, NODE_LIFE};
 pub use config::Config;
 pub use error::Error;
 pub use projects::NewProject;

@@ -74,6 +74,7 @@ pub(crate) fn control_migrations() -> Runner {
         ("V1__shared_roles", include_str!("../migrations/control/V1__shared_roles.sql")),
         ("V2__projects", include_str!("../migrations/control/V2__projects.sql")),
         ("V40__tell_changes", include_str!("../migrations/control/V40__tell_changes.sql")),
+        ("V42__certificates", include_str!("../migrations/control/V42__certificates.sql")),
     ])
 }
 

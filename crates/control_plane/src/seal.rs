@@ -31,6 +31,13 @@ impl Seal {
         Vault::new(key).map_err(|_| Error::MasterKey)
     }
 
+    /// The vault of what belongs to no project: the cluster's own keys.
+    pub(crate) fn cluster_vault(&self) -> Result<Vault, Error> {
+        let tag = hmac::sign(&self.root, b"madbase cluster vault");
+        let key: &[u8; 32] = tag.as_ref().try_into().map_err(|_| Error::MasterKey)?;
+        Vault::new(key).map_err(|_| Error::MasterKey)
+    }
+
     /// Encrypt `plain` for the project `id`.
     pub(crate) fn close(&self, id: ProjectId, plain: &[u8]) -> Result<Vec<u8>, Error> {
         let mut body = plain.to_vec();

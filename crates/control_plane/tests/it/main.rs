@@ -1,6 +1,7 @@
 //! The control plane on a real PostgreSQL: start-up, provisioning, isolation, and the REST interface.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod authority;
 mod isolation;
 mod owner;
 mod provisioning;
