@@ -7,6 +7,7 @@
 //! - [`Database::services`]: pooled `tokio-postgres` connections for everything off the data path.
 //! - [`Server`]: where PostgreSQL is, and how to connect to a database of it as somebody.
 //! - [`migrate()`]: a crate's migrations, under an advisory lock.
+//! - [`DistributedLock`]: one holder among all processes.
 //! - [`mtls`]: identities of nodes and TLS between them.
 //! - [`Redis`] and [`Cache`]: what processes share beside PostgreSQL; all of it works without Redis too.
 
@@ -21,6 +22,7 @@ mod databases;
 mod error;
 mod limit;
 mod listen;
+mod lock;
 mod migrate;
 pub mod mtls;
 mod redis;
@@ -40,6 +42,7 @@ pub use databases::{Databases, PoolSettings};
 pub use error::{Error, PgError};
 pub use limit::{Limit, Limited, Limiter};
 pub use listen::{Notification, Notifications};
+pub use lock::{DistributedLock, Locks};
 pub use migrate::migrate;
 pub use redis::{Messages, Redis, RedisSettings};
 pub use replicas::{CallerKey, ReplicaSettings};

@@ -64,7 +64,9 @@ impl Limiter {
         take_local(&slot, micros(self.start.elapsed()), terms)?;
         let arguments =
             [terms.interval_us, terms.tolerance_us].map(|it| i64::try_from(it).unwrap_or(i64::MAX));
-        match self.redis.link().run::<i64>(&TAKE, key, &arguments).await {
+        let mut call = TAKE.prepare_invoke();
+        call.key(key).arg(&arguments);
+        match self.redis.link().run::<i64>(&call).await {
             Some(wait_us) if wait_us > 0 => Err(Limited(Duration::from_micros(wait_us.unsigned_abs()))),
             Some(_) | None => Ok(()),
         }

@@ -15,7 +15,7 @@ use crate::Error;
 pub async fn migrate(client: &mut Client, schema: &'static str, mut runner: Runner) -> Result<usize, Error> {
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Migration { schema, source };
     runner.set_migration_table_name(format!("{schema}.schema_migrations"));
-    let key = lock_key(schema);
+    let key = advisory_key("madbase.migrate.", schema);
     client.execute("select pg_advisory_lock($1)", &[&key]).await.map_err(|it| failed(it.into()))?;
     let outcome = runner.run_async(client).await;
     // A connection that broke meanwhile has lost its locks with it, so only the run's own failure counts.
@@ -25,23 +25,23 @@ pub async fn migrate(client: &mut Client, schema: &'static str, mut runner: Runn
     Ok(report.applied_migrations().len())
 }
 
-/// The same number on every node and in every version: FNV-1a (64 bits) over a prefix of ours and the schema's name.
-fn lock_key(schema: &str) -> i64 {
-    let hash =
-        b"madbase.migrate.".iter().chain(schema.as_bytes()).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
+/// The same number on every node and in every version: FNV-1a (64 bits) over a prefix of ours and a name.
+pub(crate) fn advisory_key(prefix: &str, name: &str) -> i64 {
+    let hash = prefix.bytes().chain(name.bytes()).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
     hash.cast_signed()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::lock_key;
+    use super::advisory_key;
 
     #[test]
     fn lock_keys_are_stable_and_differ_by_schema() {
         // Another value would let an old and a new version migrate side by side.
-        assert_eq!(lock_key("auth"), -5_710_270_203_710_501_351);
-        assert_ne!(lock_key("auth"), lock_key("storage"));
+        assert_eq!(advisory_key("madbase.migrate.", "auth"), -5_710_270_203_710_501_351);
+        let of = |schema| advisory_key("madbase.migrate.", schema);
+        assert_ne!(of("auth"), of("storage"));
     }
 }

@@ -150,6 +150,20 @@ impl Server {
     }
 
     /// One connection as `login`, outside any pool: for migrations, which run a project's own triggers and must not
+    /// As [`Server::admin`], for as long as `until` is not cancelled: then it ends, and with it what it does.
+    ///
+    /// The token that comes back is cancelled when the connection has ended, for whatever reason.
+    ///
+    /// # Errors
+    /// As [`Server::admin`].
+    pub async fn admin_until(
+        &self,
+        database: &str,
+        until: CancellationToken,
+    ) -> Result<(tokio_postgres::Client, CancellationToken), Error> {
+        open_until(&self.config(database, None), until).await
+    }
+
     /// lend them an administrator's rights.
     ///
     /// # Errors
@@ -167,13 +181,26 @@ impl Server {
 
 async fn open(config: &Config) -> Result<tokio_postgres::Client, Error> {
     let connected = config.connect(tokio_postgres::NoTls).await;
+    Ok(open_until(config, CancellationToken::new()).await?.0)
+}
+
+async fn open_until(
+    config: &Config,
+    until: CancellationToken,
+) -> Result<(tokio_postgres::Client, CancellationToken), Error> {
     let (client, connection) = connected.map_err(|it| Error::Connect(it.into()))?;
     tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "a connection outside the pools ended");
+    let gone = CancellationToken::new();
+    let ended = gone.clone().drop_guard();
+        let _ended = ended;
+        tokio::select! {
+            () = until.cancelled() => {}
+            outcome = connection => if let Err(error) = outcome {
+                tracing::debug!(%error, "a connection outside the pools ended");
+            },
         }
     });
-    Ok(client)
+    Ok((client, gone))
 }
 
 /// `config` with our defaults where the URL named nothing.

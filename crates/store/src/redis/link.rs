@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, FromRedisValue, Pipeline, RedisError, Script};
+use redis::{AsyncConnectionConfig, Client, FromRedisValue, Pipeline, RedisError, ScriptInvocation};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -67,18 +67,8 @@ impl Link {
     }
 
     /// Run a script; `None` as for [`Link::ask`].
-    pub(crate) async fn run<T: FromRedisValue>(
-        &self,
-        script: &Script,
-        key: &str,
-        arguments: &[i64],
-    ) -> Option<T> {
+    pub(crate) async fn run<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Option<T> {
         let mut connection = self.connection()?;
-        let mut call = script.prepare_invoke();
-        call.key(key);
-        for argument in arguments {
-            call.arg(argument);
-        }
         self.judge(timeout(self.settings.answer_timeout, call.invoke_async(&mut connection)).await)
     }
 

@@ -5,6 +5,7 @@
 mod cache;
 mod data_path;
 mod listen;
+mod lock;
 mod logins;
 mod migrate;
 mod mtls;
