@@ -26,7 +26,7 @@ pub(crate) use table::{Column, Table};
 use self::role::Role;
 use crate::error::CatalogError;
 use crate::prepared::Kept;
-use crate::request::MediaType;
+use crate::request::{Action, MediaType, Request};
 
 /// A schema-qualified name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
@@ -124,6 +124,20 @@ impl Catalog {
     /// The relation `name` of `schema`, if there is one.
     pub(crate) fn find_table(&self, schema: &str, name: &str) -> Option<&Table> {
         self.schemas.get(schema)?.tables.get(name)
+    }
+
+    /// Whether `request` for the relation `name` may share its transaction: it changes no settings, and of inserts nobody
+    /// can tell whether they came in one transaction or in several.
+    pub(crate) fn is_sociable(&self, request: &Request<'_>, name: &str) -> bool {
+        let alone = || match request.action {
+            Action::Read => false,
+            Action::Insert => {
+                let table = self.find_table(request.schema, name);
+                request.preferences.resolution.is_some() || !table.is_some_and(|it| it.is_plain)
+            }
+            _ => true,
+        };
+        !self.uses.sets && !alone()
     }
 
     /// All relations of `schema`.

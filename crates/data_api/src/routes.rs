@@ -226,7 +226,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// The settings of the transaction.
-    fn session(&self, request: &Request<'_>, function_settings: &[String]) -> store::Session {
+    fn session(&self, request: &Request<'_>, name: &str, function_settings: &[String]) -> store::Session {
         self.watch.planned();
         run::session(
             self.caller,
@@ -238,7 +238,7 @@ impl<'a> Exchange<'a> {
                 timezone: request.preferences.timezone.as_deref(),
                 settings: &self.project.rest,
                 is_read: self.catalog.uses.request,
-                is_sociable: request.action == Action::Read && !self.catalog.uses.sets,
+                is_sociable: self.catalog.is_sociable(request, name),
                 role_settings: self.catalog.role_settings(self.caller.role()),
                 function_settings,
             },
@@ -253,7 +253,7 @@ impl<'a> Exchange<'a> {
         openapi::negotiate(&request.accepts)?;
         let settings = &self.project.rest;
         let statement = openapi::statement(request.schema, settings.openapi_mode);
-        let session = Session { delivery: Delivery::Whole, ..self.session(&request, &[]) };
+        let session = Session { delivery: Delivery::Whole, ..self.session(&request, "", &[]) };
         let answer = self.api.databases.of(self.project).await.read(&session, &statement).await;
         self.watch.ran();
         let answer = answer.map_err(|it| Error::of_store(it, self.caller.authenticated))?;
@@ -294,7 +294,7 @@ impl<'a> Exchange<'a> {
         let shaped = plan::read(self.context(&request), name)?;
         let max_rows = self.project.rest.db_max_rows;
         let statement = sql::read(&shaped, request.preferences.count, max_rows);
-        let session = self.session(&request, &[]);
+        let session = self.session(&request, name, &[]);
         let database = self.api.databases.of(self.project).await;
         let runner =
             Runner { database: &database, session: &session, authenticated: self.caller.authenticated };
@@ -339,7 +339,7 @@ impl<'a> Exchange<'a> {
         self.watch.parsed();
         let overloads = self.catalog.functions(request.schema, asked.name);
         let function = prepared.function(overloads).filter(|_| asked.action == Action::Call);
-        let session = self.session(&request, function.map_or(&[], |it| &it.settings));
+        let session = self.session(&request, asked.name, function.map_or(&[], |it| &it.settings));
         let database = self.api.databases.of(self.project).await;
         let runner =
             Runner { database: &database, session: &session, authenticated: self.caller.authenticated };
@@ -407,7 +407,7 @@ impl<'a> Exchange<'a> {
         let plan = plan::write(self.context(&request), name)?;
         let with_location = plan.has_location(&request);
         let statement = sql::write(&plan, with_location);
-        let session = self.session(&request, &[]);
+        let session = self.session(&request, name, &[]);
         let database = self.api.databases.of(self.project).await;
         let runner =
             Runner { database: &database, session: &session, authenticated: self.caller.authenticated };
@@ -444,7 +444,7 @@ impl<'a> Exchange<'a> {
         let plan = plan::call(self.context(&request), name)?;
         let max_rows = self.project.rest.db_max_rows;
         let statement = sql::call(&plan, request.payload.as_ref(), request.preferences.count, max_rows);
-        let session = self.session(&request, &plan.function.settings);
+        let session = self.session(&request, name, &plan.function.settings);
         let database = self.api.databases.of(self.project).await;
         let runner =
             Runner { database: &database, session: &session, authenticated: self.caller.authenticated };

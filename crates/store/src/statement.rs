@@ -33,8 +33,9 @@ pub struct Session {
     pub before: Option<Arc<str>>,
     /// How the answer comes.
     pub delivery: Delivery,
-    /// Of a read: nothing that it runs changes the settings, so that others with the same settings may follow in its
-    /// transaction.
+    /// Nothing that it runs changes the settings, so that others with the same settings may follow in its transaction.
+    /// Of a write also: nothing tells whether another such write went before it in the same transaction or in one of
+    /// its own (no triggers, no rules); when one fails, all are undone and sent again, each alone.
     pub is_sociable: bool,
     /// Who asks. Where there are replicas, a read may go to one that has replayed what this caller wrote; without a
     /// caller it goes to the primary.

@@ -18,6 +18,8 @@ pub(crate) struct Table {
     writes: i32,
     /// Whether other tables inherit from it: reading it reads them too, and its key is not theirs.
     is_inherited: bool,
+    /// Whether it is a table without triggers and rules: an insert does what it says and no more.
+    pub(crate) is_plain: bool,
     /// Columns of its primary key, sorted; of a view those of the table behind it.
     pub(crate) primary_key: Vec<String>,
     /// Its columns in order.

@@ -28,7 +28,7 @@ pub(crate) struct Head<'a> {
     pub(crate) settings: &'a RestSettings,
     /// Whether anybody reads method, path, headers and cookies.
     pub(crate) is_read: bool,
-    /// A read of a relation, where no code changes settings.
+    /// Whether it may share its transaction.
     pub(crate) is_sociable: bool,
     /// Settings of the caller's role: `name=value`.
     pub(crate) role_settings: &'a [String],

@@ -157,6 +157,51 @@ fn reads_of_one_caller_share_transactions_unless_some_code_changes_settings() {
     });
 }
 
+/// How many transactions 64 inserts at once take.
+async fn inserting(api: &Api, preferences: &str) -> usize {
+    let head = format!("POST /entries?select=tx\nPrefer: return=representation{preferences}");
+    let inserts = (0..64).map(|_| api.ask(api.test.caller("anon"), &head, "{}"));
+    join_all(inserts).await.into_iter().collect::<BTreeSet<_>>().len()
+}
+
+#[test]
+fn inserts_share_transactions_where_nobody_can_tell() {
+    testkit::run(async {
+        let api = Api::empty("inserts").await;
+        let owner = api.test.owner().await;
+        let table = "create table public.entries (id int generated always as identity primary key, tx xid8 default pg_current_xact_id()); \
+             create function public.look() returns trigger language plpgsql as $$ begin return new; end $$; \
+             grant all on public.entries to anon";
+        owner.batch_execute(table).await.unwrap();
+        let shared = async || inserting(&api, "").await < 64;
+        let each = async |preferences: &str| inserting(&api, preferences).await == 64;
+        eventually("shared transactions", async || shared().await).await;
+        for preferences in [", tx=commit, resolution=ignore-duplicates", ", resolution=merge-duplicates"] {
+            assert!(each(preferences).await, "{preferences}");
+        }
+        let watchers = [
+            (
+                "create trigger watcher before insert on public.entries for each row execute function public.look()",
+                "drop trigger watcher on public.entries",
+            ),
+            (
+                "create trigger watcher after insert on public.entries execute function public.look()",
+                "drop trigger watcher on public.entries",
+            ),
+            (
+                "create function public.setter() returns void language sql as $$ select set_config('a.b', 'c', true) $$",
+                "drop function public.setter",
+            ),
+        ];
+        for (make, remove) in watchers {
+            owner.batch_execute(make).await.unwrap();
+            eventually(make, async || each("").await && each("").await && each("").await).await;
+            owner.batch_execute(remove).await.unwrap();
+            eventually("shared again", async || shared().await).await;
+        }
+    });
+}
+
 async fn eventually(what: &str, mut check: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + LIMIT;
     while !check().await {

@@ -129,7 +129,8 @@ impl Connection {
         let written = self.wire.written();
         let sent = self.flights.into_iter().flat_map(move |it| {
             let sent = it.starts_at < written;
-            it.job.into_iter().chain(it.rest).map(move |job| (job, sent))
+            let held = it.held.into_iter().map(|(job, _)| job);
+            held.chain(it.job).chain(it.rest).map(move |job| (job, sent))
         });
         sent.chain(self.returned.into_iter().map(|it| (it, false)))
     }
@@ -142,7 +143,7 @@ impl Connection {
         self.push(flight);
     }
 
-    /// Append `jobs`, all of them reads, as one transaction if there are several.
+    /// Append `jobs`, which may share a transaction.
     fn send_group(&mut self, mut jobs: VecDeque<Job>) {
         if jobs.len() > 1 {
             let mut flight = Flight::new(self.wire.appended());
@@ -156,7 +157,7 @@ impl Connection {
         }
     }
 
-    /// Append `jobs` in their order; quick reads of one caller that come together share a transaction.
+    /// Append `jobs` in their order; quick ones of one caller that come together share a transaction if they may.
     pub(super) fn send_all(&mut self, jobs: impl Iterator<Item = Job>) {
         let mut group = VecDeque::new();
         for job in jobs {
@@ -223,10 +224,8 @@ impl Connection {
                     self.answer(sent_at, job, Ok(answer));
                 }
             }
-            if let Some(status) = status
-                && self.ready(status)
-            {
-                done += 1;
+            if let Some(status) = status {
+                done += self.ready(status);
             }
         }
         self.wire.shrink();
@@ -253,9 +252,9 @@ impl Connection {
         !feed.is_hungry()
     }
 
-    /// A Sync was reached: the front job is done (`true`), or goes on.
-    fn ready(&mut self, status: u8) -> bool {
-        let Some(mut flight) = self.flights.pop_front() else { return false };
+    /// A Sync was reached: how many jobs are done; the front one may go on.
+    fn ready(&mut self, status: u8) -> usize {
+        let Some(mut flight) = self.flights.pop_front() else { return 0 };
         for ticket in flight.parsing.drain(..) {
             self.pipeline.doubt(ticket);
         }
@@ -265,22 +264,30 @@ impl Connection {
         }
         let job = flight.job.take();
         match (std::mem::replace(&mut flight.phase, Phase::Cleanup), job, failure) {
-            (Phase::Work, Some(job), None) => self.worked(flight, job, status),
-            (Phase::Work, Some(job), Some(failure)) => self.failed(flight, job, failure, status),
+            (Phase::Work, Some(job), None) => {
+                let held = std::mem::take(&mut flight.held);
+                let count = held.len();
+                held.into_iter().for_each(|(job, answer)| self.answer(flight.sent_at, job, Ok(answer)));
+                count + usize::from(self.worked(flight, job, status))
+            }
+            (Phase::Work, Some(job), Some(_)) if flight.is_shared && !job.mode.is_read() => {
+                self.undone(flight, job, status)
+            }
+            (Phase::Work, Some(job), Some(failure)) => self.failed(flight, job, failure, status).into(),
             (Phase::Ending(mut answer), Some(job), failure) => {
                 answer.position = flight.position;
                 let outcome = failure.map_or(Ok(answer), |it| Err(Error::Statement(it.error)));
                 self.answer(flight.sent_at, job, outcome);
-                true
+                1
             }
             // The rollback is done; what remains is to send the job again, if it is one of those.
             (Phase::Cleanup, job, _) => {
                 flight.job = job;
-                self.tidy(flight, IDLE)
+                self.tidy(flight, IDLE).into()
             }
             // A read with a large answer: its caller has got that, or knows that the end does not come.
-            (Phase::Work, None, _) => self.tidy(flight, status),
-            (Phase::Ending(_), None, _) => true,
+            (Phase::Work, None, _) => self.tidy(flight, status).into(),
+            (Phase::Ending(_), None, _) => 1,
         }
     }
 
@@ -304,6 +311,20 @@ impl Connection {
         flight.job = Some(job);
         self.flights.push_front(flight);
         false
+    }
+
+    /// A transaction of several writes failed, and nothing of it is left: each goes again, alone. That tells which fail
+    /// and why; the others never learn of it.
+    fn undone(&mut self, mut flight: Flight, job: Job, status: u8) -> usize {
+        if let Some(pace) = &job.pace {
+            pace.hold_up();
+        }
+        let held = std::mem::take(&mut flight.held).into_iter().map(|(job, _)| job);
+        let rest = std::mem::take(&mut flight.rest);
+        flight.rest = held.chain(rest).collect();
+        flight.job = Some(job);
+        self.pipeline.doubt_all();
+        self.tidy(flight, status).into()
     }
 
     /// The statement failed: answer, or send it once more when only its preparation was stale, or when it would have

@@ -30,8 +30,10 @@ pub(super) enum Phase {
 pub(super) struct Flight {
     /// `None` once answered.
     pub(super) job: Option<Job>,
-    /// Reads that follow in the same transaction.
+    /// Jobs that follow in the same transaction.
     pub(super) rest: VecDeque<Job>,
+    /// Writes of a shared transaction whose statements are done; they are answered when it has ended.
+    pub(super) held: Vec<(Job, Answer)>,
     /// Several jobs share the transaction.
     pub(super) is_shared: bool,
     pub(super) phase: Phase,
@@ -60,6 +62,7 @@ impl Flight {
         Self {
             job: None,
             rest: VecDeque::new(),
+            held: Vec::new(),
             is_shared: false,
             phase: Phase::Work,
             starts_at,
@@ -77,8 +80,8 @@ impl Flight {
         }
     }
 
-    /// The statement of the front job is done and another job's follows: that is at the front now, and what the other
-    /// one gave is returned.
+    /// The statement of the front job is done and another job's follows: that is at the front now. What a read gave is
+    /// returned; a write waits for the end.
     pub(super) fn advance(&mut self) -> Option<(Option<Job>, Answer)> {
         let is_done = self.executed > self.own && self.failure.is_none();
         if !is_done || !matches!(self.phase, Phase::Work) {
@@ -90,13 +93,22 @@ impl Flight {
         if let Some(feed) = self.feed.take() {
             feed.finish(None);
         }
-        Some((self.job.replace(next), answer))
+        match self.job.replace(next) {
+            Some(write) if !write.mode.is_read() => {
+                self.held.push((write, answer));
+                None
+            }
+            read => Some((read, answer)),
+        }
     }
 
-    /// Whether the next row may be large and come in pieces: not when one did already, and not when a cancel request
-    /// is on its way that may hit this job by mistake, so that it can be repeated.
+    /// Whether the next row may be large and come in pieces: not when one did already, not when a cancel request is on
+    /// its way that may hit this job by mistake, so that it can be repeated, and not of a write that others follow.
     pub(super) fn streams(&self, cancelling: bool) -> bool {
-        let may = |job: &Job| job.request.streams && (!cancelling || job.is_abandoned());
+        let may = |job: &Job| {
+            let repeatable = !self.is_shared || job.mode.is_read();
+            job.request.streams && repeatable && (!cancelling || job.is_abandoned())
+        };
         let is_own = self.executed == self.own && matches!(self.phase, Phase::Work);
         is_own && self.feed.is_none() && self.job.as_ref().is_some_and(may)
     }

@@ -40,7 +40,7 @@ pub(super) struct Job {
     pub(super) request: Request,
     pub(super) mode: Mode,
     reply: Reply,
-    /// Of a read: stands for its statement where paces are kept.
+    /// Of a job that may share: stands for its statement where paces are kept.
     pub(super) key: u64,
     /// What is known about its statement; set when it is placed.
     pub(super) pace: Option<Arc<Pace>>,
@@ -55,7 +55,7 @@ pub(super) struct Job {
 impl Job {
     pub(super) fn new(request: Request, mode: Mode, reply: Reply) -> Self {
         // A collision only mistakes one statement's pace for another's.
-        let key = if mode.is_read() {
+        let key = if mode.is_read() || request.is_sociable() {
             BuildHasherDefault::<DefaultHasher>::default().hash_one((&request.role, &request.text))
         } else {
             0
@@ -64,10 +64,20 @@ impl Job {
         Self { request, mode, reply, key, pace, waiting_since, repeated: false, reparsed: false }
     }
 
-    /// Whether it may share the transaction of `other`, which goes before it: both are quick reads of one caller.
+    /// Whether it may share the transaction of `other`, which goes before it: both are quick reads of one caller, or
+    /// both are quick writes that leave the others' way free.
     pub(super) fn follows(&self, other: &Self) -> bool {
-        let quick = |it: &Self| it.mode.is_read() && it.pace.as_deref().is_some_and(Pace::is_quick);
-        quick(self) && quick(other) && self.request.joins(&other.request)
+        let quick = |it: &Self| it.pace.as_deref().is_some_and(Pace::is_quick);
+        let alike = match (&self.mode, &other.mode) {
+            (Mode::Read, Mode::Read) | (Mode::Write(End::Commit), Mode::Write(End::Commit)) => true,
+            (Mode::Read | Mode::Write(_), _) => false,
+        };
+        alike && quick(self) && quick(other) && self.request.joins(&other.request)
+    }
+
+    /// Whether paces of its statement are kept.
+    pub(super) fn has_pace(&self) -> bool {
+        self.mode.is_read() || self.request.is_sociable()
     }
 
     /// Whether the caller has gone: there is nobody to answer.

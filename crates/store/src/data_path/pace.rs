@@ -14,6 +14,9 @@ const MOST: usize = 4096;
 /// A statement that is expected to take less is quick.
 const QUICK: Duration = Duration::from_millis(1);
 
+/// What it costs a statement that others had to be undone for it. Each quick run halves that.
+const HOLD_UP: Duration = Duration::from_millis(128);
+
 /// What one statement takes, in µs; 0 while unknown.
 ///
 /// Moves down fast and up slowly: what waits for a processor looks slow, however quick it is, and would stay so if that
@@ -31,6 +34,12 @@ impl Pace {
     /// Whether it is known to be quick.
     pub(super) fn is_quick(&self) -> bool {
         self.expected().is_some_and(|it| it < QUICK)
+    }
+
+    /// Its company failed: it goes alone for a while, until some of its runs went well.
+    pub(super) fn hold_up(&self) {
+        let micros = u32::try_from(HOLD_UP.as_micros()).unwrap_or(u32::MAX);
+        self.0.fetch_max(micros, Ordering::Relaxed);
     }
 
     /// It took `time`.

@@ -10,6 +10,8 @@ use crate::{Delivery, Error, Isolation, PgError, Session, Statement};
 
 /// Values of a statement without parameters.
 pub(super) const NO_VALUES: &[u8] = &[0, 0, 0, 0, 0, 0];
+/// A write with more values has its transaction for itself.
+const MOST_SHARED_BYTES: usize = 32 * 1024;
 /// PostgreSQL takes no larger message.
 const MAX_BYTES: usize = 0x3fff_ffff;
 
@@ -28,7 +30,7 @@ pub(super) struct Request {
     pub(super) values: Bytes,
     /// A large row may come in pieces.
     pub(super) streams: bool,
-    /// A read that leaves the settings as they are; see [`Request::joins`].
+    /// Leaves to others in its transaction what it found; see [`Request::joins`].
     sociable: bool,
     /// A position is asked for: of a read what was replayed before it, of a write what was written with it.
     pub(super) position: bool,
@@ -55,6 +57,7 @@ impl Request {
         let settings_values = out.split().freeze();
         values(&mut out, statement.params.len(), statement.params.iter().map(Option::as_deref))?;
         let role = session.settings.iter().find(|(name, _)| name == "role");
+        let small = out.len() <= MOST_SHARED_BYTES;
         Ok(Self {
             role: role.map_or("", |(_, value)| value).into(),
             isolation: session.isolation,
@@ -64,13 +67,18 @@ impl Request {
             text: Arc::clone(&statement.text),
             values: out.freeze(),
             streams: session.delivery == Delivery::Streamed,
-            sociable: read_only && session.is_sociable,
+            sociable: session.is_sociable && (read_only || small),
             position: false,
         })
     }
 }
 
 impl Request {
+    /// Whether others may share its transaction.
+    pub(super) fn is_sociable(&self) -> bool {
+        self.sociable
+    }
+
     /// Whether this may run in the transaction of `other`, after it: for the same caller, with the very same settings,
     /// which both leave as they are.
     pub(super) fn joins(&self, other: &Self) -> bool {

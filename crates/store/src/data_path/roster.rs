@@ -3,7 +3,7 @@
 //! A read whose statement is known to be quick joins other quick ones as soon as the server's processors have
 //! connections to work for. Else a read goes to an idle connection,
 //! else behind a read that was sent just now (so that a slow one keeps nobody waiting), else it waits. A write goes to
-//! an idle connection and has it alone. Waiting jobs are taken in the order they came; a connection is kept free for
+//! an idle connection and has it alone, or with others that may share its transaction. Waiting jobs are taken in the order they came; a connection is kept free for
 //! reads, and one is reserved when a write would otherwise never get one.
 
 use std::collections::VecDeque;
@@ -19,6 +19,8 @@ use super::pace::{Pace, Paces};
 pub(super) const DEPTH: usize = 32;
 /// Most jobs given to a connection at once that are not known to be quick.
 const BUNDLE: usize = 8;
+/// Most writes that share a transaction.
+const MOST_WRITES: usize = 16;
 /// Most jobs in flight on a connection that a job is put on without having waited.
 const SHALLOW: usize = 2;
 /// A connection whose front job runs longer than this gets no further jobs.
@@ -118,9 +120,9 @@ impl Roster {
         }
     }
 
-    /// Whether `job` is known to be quick; of a read it remembers to learn it.
+    /// Whether `job` is known to be quick; where that counts, it remembers to learn it.
     fn is_quick(&mut self, job: &mut Job) -> bool {
-        job.mode.is_read() && job.pace.get_or_insert_with(|| self.paces.of(job.key)).is_quick()
+        job.has_pace() && job.pace.get_or_insert_with(|| self.paces.of(job.key)).is_quick()
     }
 
     fn choose(&self, read: bool, quick: bool, now: Instant) -> Option<usize> {
@@ -246,11 +248,15 @@ impl Roster {
         link.reserved &= !self.writes.is_empty();
         let started = link.in_flight == 0;
         if started && may_write && write_is_next(&self.writes, &self.reads, link.reserved) {
-            if let Some(job) = self.writes.pop_front() {
+            (link.writing, link.reserved) = (true, false);
+            while let Some(job) = self.writes.pop_front() {
                 jobs.push(job);
-                (link.writing, link.reserved) = (true, false);
-                link.in_flight = 1;
+                link.in_flight += 1;
                 link.quick.push_back(false);
+                let joins = |it: &Job| jobs.last().is_some_and(|last| it.follows(last));
+                if link.in_flight >= MOST_WRITES || !self.writes.front().is_some_and(joins) {
+                    break;
+                }
             }
         } else if !link.reserved || !may_write {
             while link.in_flight < depth {

@@ -8,6 +8,7 @@ mod semantics;
 mod statements;
 mod together;
 pub(crate) mod wire;
+mod writes_together;
 
 use bytes::Bytes;
 use store::{Answer, End, Error, Session, Statement};

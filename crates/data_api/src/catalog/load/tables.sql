@@ -8,7 +8,7 @@ with recursive domains (oid, base) as (
     join pg_catalog.pg_type t on t.oid = d.base
     where t.typtype <> 'd'
 ), relations as (
-    select c.oid, n.nspname, c.relname, c.relkind, c.relhassubclass
+    select c.oid, n.nspname, c.relname, c.relkind, c.relhassubclass, c.relhasrules
     from pg_catalog.pg_class c
     join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     where n.nspname::text = any ($1::text[]) and c.relkind in ('r', 'v', 'm', 'f', 'p') and not c.relispartition
@@ -54,6 +54,9 @@ select pg_catalog.json_build_object(
     'name', r.relname,
     'is_view', r.relkind in ('v', 'm'),
     'is_inherited', r.relhassubclass and r.relkind <> 'p',
+    'is_plain', r.relkind = 'r' and not r.relhasrules and not exists (
+        select from pg_catalog.pg_trigger t where t.tgrelid = r.oid and not t.tgisinternal
+    ),
     'events', case
         when r.relkind in ('r', 'p') then 28
         when r.relkind in ('v', 'f') then pg_catalog.pg_relation_is_updatable(r.oid, true)
