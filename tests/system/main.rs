@@ -12,6 +12,8 @@ mod commands;
 mod crash;
 mod import;
 mod large;
+mod node;
+mod nodes;
 mod outage;
 mod refusals;
 mod replicas;

@@ -76,6 +76,9 @@ pub enum Error {
     /// The default project's database and the control database have one name.
     #[error("the default project cannot live in the control database {0}")]
     ControlDatabase(String),
+    /// Nobody has prepared the control database yet.
+    #[error("the control database is not prepared yet")]
+    NotPrepared,
     /// What the control database holds about a project cannot be read.
     #[error("what is stored about the project cannot be read")]
     Stored(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -98,7 +101,7 @@ impl Error {
     pub const CODES: &'static [&'static str] = &[
         "CP100", "CP101", "CP102", "CP103", "CP104", "CP105", "CP200", "CP300", "CP301", "CP302", "CP303",
         "CP304", "CP305", "CP306", "CP307", "CP308", "CP309", "CP310", "CP311", "CP500", "CP501", "CP502",
-        "CP503", "CP504", "CP900", "CP901", "CP902", "CP903",
+        "CP503", "CP504", "CP505", "CP900", "CP901", "CP902", "CP903",
     ];
 
     /// The stable code: CP1 the request, CP2 who asks, CP3 projects and routes, CP5 the installation, CP9 what is below.
@@ -129,6 +132,7 @@ impl Error {
             Self::TooOld(_) => "CP502",
             Self::ControlDatabase(_) => "CP503",
             Self::Stored(_) => "CP504",
+            Self::NotPrepared => "CP505",
             Self::Store(_) => "CP900",
             Self::Timeout => "CP901",
             Self::Randomness => "CP902",
@@ -155,7 +159,7 @@ impl Error {
             | Self::TooManyProjects(_)
             | Self::SigningKeys(_)
             | Self::Contended(_) => ErrorKind::Conflict,
-            Self::Timeout => ErrorKind::Unavailable,
+            Self::Timeout | Self::NotPrepared => ErrorKind::Unavailable,
             Self::Store(it) if it.kind() == ErrorKind::Unavailable => ErrorKind::Unavailable,
             Self::MasterKey
             | Self::NotSuperuser(_)
@@ -209,6 +213,9 @@ impl Error {
             Self::TooOld(_) => "Use PostgreSQL 15 or newer.",
             Self::ControlDatabase(_) => "Name another database in DATABASE_URL.",
             Self::Stored(_) => "Use a version of MadBase at least as new as the one that wrote it.",
+            Self::NotPrepared => {
+                "Start `madbase system` on the same DATABASE_URL; it creates and migrates what is missing."
+            }
             Self::Store(_) | Self::Timeout => {
                 "Check that PostgreSQL runs and answers; the log names the cause."
             }
@@ -268,6 +275,7 @@ mod tests {
             Error::NotSuperuser(text()),
             Error::TooOld(1),
             Error::ControlDatabase(text()),
+            Error::NotPrepared,
             Error::Stored(text().into()),
             Error::Store(store::Error::PoolTimeout),
             Error::Timeout,

@@ -50,3 +50,10 @@ pub(crate) fn request_failed(error: &Error) {
         "request failed"
     );
 }
+
+/// The databases were prepared by another version of MadBase, or are not all prepared yet.
+pub(crate) fn other_version() {
+    tracing::warn!(
+        "the databases were prepared by another version of MadBase; run the same version on all nodes"
+    );
+}

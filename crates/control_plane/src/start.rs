@@ -1,15 +1,60 @@
 //! Start-up: one query when the installation is current; otherwise everything is brought up under the cluster's lock.
 
+use std::time::Duration;
+
 use common::{Inbox, ProjectRef};
 use store::Databases;
 use store::postgres::error::SqlState;
+use tokio::time::Instant;
 
 use crate::lock::ClusterLock;
 use crate::queries::State;
 use crate::secrets::Secrets;
 use crate::{Config, ControlPlane, Error, NewProject, ServiceMigrations, events, provision, queries};
 
+/// Between looks at a control database that another process prepares.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
 impl ControlPlane {
+    /// For reading projects only, as proxies and workers do: nothing is created or migrated. Waits at most `patience` until
+    /// PostgreSQL answers and another process has prepared the control database.
+    ///
+    /// # Errors
+    /// [`Error::NotPrepared`] after `patience`, [`Error::MasterKey`]; [`Error::Store`] or [`Error::Timeout`] when PostgreSQL
+    /// did not answer until then.
+    pub async fn read_only(
+        config: Config,
+        databases: &Databases,
+        services: Vec<ServiceMigrations>,
+        patience: Duration,
+    ) -> Result<Self, Error> {
+        let plane = Self::new(config, databases.server().clone(), Inbox::new(1), services)?;
+        let deadline = Instant::now() + patience;
+        loop {
+            let outcome = plane.look().await;
+            match outcome {
+                Err(Error::NotPrepared | Error::Timeout | Error::Store(_)) if Instant::now() < deadline => {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+                other => return other.map(|()| plane),
+            }
+        }
+    }
+
+    /// Whether there is something to read, and our master key opens it.
+    async fn look(&self) -> Result<(), Error> {
+        let state = self.state().await?;
+        self.check_master_key(&state)?;
+        if self.project(&default_reference()?).await.ok().flatten().is_none() {
+            return Err(Error::NotPrepared);
+        }
+        // While nodes are upgraded one after another, old code serves what new code has migrated, and the reverse.
+        if !state.is_current {
+            events::other_version();
+        }
+        Ok(())
+    }
+
     /// Create or migrate the control database, the default project and all others; several nodes may start at once.
     ///
     /// When nothing changed since the last start: one connection, one query.
@@ -104,7 +149,7 @@ impl ControlPlane {
         row: &queries::ProjectRow,
     ) -> Result<(), Error> {
         let inner = &*self.inner;
-        let started = tokio::time::Instant::now();
+        let started = Instant::now();
         let secrets = Secrets::open(&inner.seal, row)?;
         inner.provisioner.bring_up(lock, row, &secrets).await?;
         queries::mark_current(&inner.db, row.id, &inner.fingerprint).await?;

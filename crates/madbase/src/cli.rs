@@ -1,11 +1,13 @@
 //! The command line as types. What a flag does not say, the environment may (`MADBASE_*`); secrets only there.
 
-use std::net::IpAddr;
+mod serving;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use gateway::Network;
+
+pub(crate) use self::serving::{Proxy, ReadReplicas, Reader, Start, System, Worker};
 
 /// A Supabase-compatible backend in one binary.
 #[derive(Debug, Parser)]
@@ -25,6 +27,12 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Start everything on this machine, on a PostgreSQL that MadBase runs itself (or the one of `DATABASE_URL`).
     Start(Start),
+    /// Run the control plane of a cluster on the PostgreSQL of `DATABASE_URL`: projects, migrations, nodes.
+    System(System),
+    /// Run a proxy of a cluster: the public door with auth; everything else goes to workers.
+    Proxy(Proxy),
+    /// Run a worker of a cluster: the data API, on a private address.
+    Worker(Worker),
     /// Say whether it runs, is ready, and where. Exit code 3 when it does not run.
     Status(DataDir),
     /// Stop it: requests in flight finish, then PostgreSQL stops cleanly.
@@ -52,42 +60,6 @@ pub(crate) struct DataDir {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Start {
-    #[command(flatten)]
-    pub(crate) data: DataDir,
-    /// Go to the background once everything is ready.
-    #[arg(long)]
-    pub(crate) detach: bool,
-    /// Port of the API.
-    #[arg(long, env = "MADBASE_PORT", default_value_t = 8000)]
-    pub(crate) port: u16,
-    /// Port of the control plane.
-    #[arg(long, env = "MADBASE_CONTROL_PORT", default_value_t = 8001, value_name = "PORT")]
-    pub(crate) control_port: u16,
-    /// First port tried for MadBase's own PostgreSQL; the next free one is taken.
-    #[arg(long, env = "MADBASE_POSTGRES_PORT", default_value_t = 54322, value_name = "PORT")]
-    pub(crate) postgres_port: u16,
-    /// Address to listen on; 0.0.0.0 for every interface.
-    #[arg(long, env = "MADBASE_BIND", default_value = "127.0.0.1", value_name = "ADDR")]
-    pub(crate) bind: IpAddr,
-    /// Projects answer at {ref}.DOMAIN.
-    #[arg(long, env = "MADBASE_BASE_DOMAIN", default_value = "localhost", value_name = "DOMAIN", value_parser = domain)]
-    pub(crate) base_domain: String,
-    /// The default project's address as the world sees it, for links in mails [default: the request's host when it is
-    /// local, private or under the base domain].
-    #[arg(long, env = "MADBASE_PUBLIC_URL", value_name = "URL", value_parser = web_address)]
-    pub(crate) public_url: Option<String>,
-    /// Networks whose X-Forwarded-* headers are believed, separated by commas.
-    #[arg(long, env = "MADBASE_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',')]
-    pub(crate) trusted_proxies: Vec<Network>,
-    #[command(flatten)]
-    pub(crate) replicas: ReadReplicas,
-    /// The background half of `--detach`: steps and banner go to a pipe.
-    #[arg(long, hide = true)]
-    pub(crate) background: bool,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct Rest {
     /// A configuration file as PostgREST has it; `PGRST_*` variables win over it.
     pub(crate) file: Option<PathBuf>,
@@ -96,20 +68,6 @@ pub(crate) struct Rest {
     pub(crate) rest_v1: bool,
     #[command(flatten)]
     pub(crate) replicas: ReadReplicas,
-}
-
-/// Servers that reads may go to.
-#[derive(Debug, Args)]
-pub(crate) struct ReadReplicas {
-    /// Standbys of the database that reads may go to, separated by commas; `READ_REPLICA_URL` says it with passwords.
-    #[arg(long, value_name = "URL", value_delimiter = ',', value_parser = replica_url)]
-    pub(crate) read_replica_url: Vec<String>,
-    /// Seconds that a replica may lag; one that lags more is not read from.
-    #[arg(
-        long, env = "MADBASE_REPLICA_MAX_LAG", default_value_t = 10, value_name = "SECONDS",
-        value_parser = clap::value_parser!(u32).range(1..=86_400)
-    )]
-    pub(crate) replica_max_lag: u32,
 }
 
 /// Where the control plane is, and who asks.
@@ -263,84 +221,4 @@ pub(crate) struct Test {
     /// Let the random tests run for minutes rather than seconds.
     #[arg(long)]
     pub(crate) long: bool,
-}
-
-/// What links in mails can start with.
-fn web_address(text: &str) -> Result<String, &'static str> {
-    let refusal = "an address is https://host or http://host, perhaps with a port and a path";
-    let url = url::Url::parse(text).map_err(|_| refusal)?;
-    let web = matches!(url.scheme(), "http" | "https") && text.contains("://") && url.has_host();
-    let bare = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
-    if web && bare && url.password().is_none() { Ok(text.to_owned()) } else { Err(refusal) }
-}
-
-/// A replica's URL that may stand in an argument, where every list of processes shows it.
-fn replica_url(text: &str) -> Result<String, &'static str> {
-    let config: store::postgres::Config = text
-        .parse()
-        .map_err(|_| "a replica is postgres://host:port, and user and database are the primary's")?;
-    if config.get_password().is_some() {
-        return Err(
-            "a password belongs into the variable READ_REPLICA_URL; without one the primary's is used",
-        );
-    }
-    Ok(text.to_owned())
-}
-
-/// What can stand behind a project's reference in a host name.
-fn domain(text: &str) -> Result<String, &'static str> {
-    let is_label = |it: &str| {
-        (1..=63).contains(&it.len()) && it.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-')
-    };
-    if text.len() <= 220 && text.split('.').all(is_label) {
-        Ok(text.to_owned())
-    } else {
-        Err("a domain is letters, digits and '-' between dots, such as example.com, without a port")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_public_url_is_one_that_links_can_start_with() {
-        for good in ["https://api.example.com", "http://localhost:8000/", "https://example.com/base"] {
-            assert!(web_address(good).is_ok(), "{good}");
-        }
-        for bad in [
-            "",
-            "nope",
-            "api.example.com",
-            "//x",
-            "ftp://x",
-            "http:",
-            "http:x",
-            "https://x?y",
-            "https://u:p@x",
-            "https://x#y",
-        ] {
-            assert!(web_address(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_replica_s_password_stays_out_of_the_arguments() {
-        for good in ["postgres://near:5433", "postgres://ada@near/app", "host=/run/near port=5433"] {
-            assert!(replica_url(good).is_ok(), "{good}");
-        }
-        for bad in ["postgres://ada:secret@near", "host=near password=secret", "near"] {
-            assert!(replica_url(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_base_domain_is_a_domain() {
-        for good in ["localhost", "example.com", "Api.Example.COM"] {
-            assert!(domain(good).is_ok(), "{good}");
-        }
-        for bad in ["", "a b", "a..b", ".a", "a.", "example.com:80", "https://example.com", "*.example.com"] {
-            assert!(domain(bad).is_err(), "{bad}");
-        }
-    }
 }

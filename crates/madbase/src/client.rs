@@ -31,7 +31,7 @@ impl Client {
         let layout = Layout::at(control.data.path());
         let (base, local_api) = match &control.control_url {
             Some(url) => (url.trim_end_matches('/').to_owned(), None),
-            None => running(&layout).map(|it| (it.control_url, Some(it.api_url)))?,
+            None => running(&layout)?,
         };
         let token = environment.admin_token.map_or_else(|| secrets::admin_token(&layout), Ok)?;
         // The token goes nowhere but there: no proxy in between.
@@ -67,7 +67,8 @@ impl Client {
     }
 }
 
-fn running(layout: &Layout) -> Result<RunFile> {
+/// The control plane that runs here, and the API beside it.
+fn running(layout: &Layout) -> Result<(String, Option<String>)> {
     let data = layout.shown();
     if lock::holder(layout)?.is_none() {
         bail!(
@@ -75,8 +76,12 @@ fn running(layout: &Layout) -> Result<RunFile> {
              choose another --data-dir, or name the control plane by --control-url"
         );
     }
-    RunFile::read(layout)
-        .with_context(|| format!("madbase on {data} is still starting; try again when it is ready"))
+    let run = RunFile::read(layout)
+        .with_context(|| format!("madbase on {data} is still starting; try again when it is ready"))?;
+    let control = run.control_url.with_context(|| {
+        format!("the madbase on {data} is no control plane; name the one of the cluster by --control-url")
+    })?;
+    Ok((control, run.api_url))
 }
 
 fn refused(status: StatusCode, body: &Value) -> anyhow::Error {

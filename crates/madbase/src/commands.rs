@@ -3,17 +3,22 @@
 mod completions;
 mod inbox;
 mod project;
+mod proxy;
 mod rest;
+mod site;
 mod start;
 mod status;
 mod stop;
+mod system;
 mod test;
+mod worker;
 
 use std::future::Future;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 
+pub(crate) use status::unix_now;
 pub(crate) use test::Part as TestPart;
 
 use crate::cli::Command;
@@ -28,6 +33,9 @@ pub(crate) fn run(command: Command, output: Output) -> Result<ExitCode> {
     let environment = Environment::read();
     match command {
         Command::Start(args) => block_on(start::run(args, output, environment)),
+        Command::System(args) => block_on(system::run(args, output, environment)),
+        Command::Proxy(args) => block_on(proxy::run(args, output, environment)),
+        Command::Worker(args) => block_on(worker::run(args, output, environment)),
         Command::Status(args) => block_on(status::run(&args, output)),
         Command::Stop(args) => block_on(stop::run(&args, output, &environment)),
         Command::Project(args) => block_on(project::run(args, output, environment)),

@@ -16,11 +16,14 @@ mod layout;
 mod lock;
 mod output;
 mod ports;
+mod postgres;
 mod progress;
 mod roles;
 mod run_file;
 mod secrets;
+mod server;
 mod settings;
+mod signals;
 mod telemetry;
 
 #[global_allocator]

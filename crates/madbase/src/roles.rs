@@ -1,11 +1,17 @@
-//! Wires the services of this process together. Pillars that run apart will each get a function beside [`all`].
+//! Wires the services of a process together: one function for each role.
+//!
+//! Every role reads projects straight from the control database, so that traffic goes on while the control plane is away.
+
+mod all;
+mod proxy;
+mod system;
+mod worker;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use axum::Router;
 use common::{Configured, Directory, DirectoryError, Finding, Inbox, Project, ProjectRef};
 use control_plane::{ControlPlane, ServiceMigrations};
 use data_api::DataApi;
@@ -13,6 +19,10 @@ use gateway::{Endpoint, Gateway};
 use secrecy::SecretString;
 use store::{Databases, Notification, PoolSettings, Redis, RedisSettings, ReplicaSettings, Spool};
 
+pub(crate) use self::all::all;
+pub(crate) use self::proxy::{proxy, workers};
+pub(crate) use self::system::system;
+pub(crate) use self::worker::worker;
 use crate::telemetry::Render;
 
 /// Captured mails that are kept.
@@ -45,64 +55,90 @@ pub(crate) struct Installation {
     pub(crate) database: (String, u16),
 }
 
-/// All services of a single node.
-#[derive(Debug)]
-pub(crate) struct Parts {
-    /// Served to everybody.
-    pub(crate) api: Endpoint,
-    /// Served to administrators.
-    pub(crate) control: Router,
-    /// The pools behind.
-    pub(crate) databases: Databases,
-    /// The project that exists from the first start on.
-    pub(crate) default_project: Arc<Project>,
+/// What every role has below its services.
+struct Base {
+    databases: Databases,
+    redis: Redis,
+    inbox: Inbox,
+    control_plane: ControlPlane,
 }
 
-/// Every role in one process. Creates and migrates databases.
-pub(crate) async fn all(installation: Installation, render: Render) -> Result<Parts> {
-    let spool = Spool::new(installation.spool, Spool::MAX_BYTES);
+impl Base {
+    /// Creates and migrates databases.
+    async fn prepare(installation: &Installation) -> Result<Self> {
+        let (databases, redis) = below(installation)?;
+        let (config, inbox) = (control_config(installation), Inbox::new(MAX_MAILS));
+        let control_plane = ControlPlane::start(config, databases.clone(), inbox.clone(), migrations());
+        let control_plane = control_plane.await.context("prepare the databases")?;
+        Ok(Self { databases, redis, inbox, control_plane })
+    }
+
+    /// Waits at most `patience` until another process has prepared them.
+    async fn read(installation: &Installation, patience: Duration) -> Result<Self> {
+        let (databases, redis) = below(installation)?;
+        let config = control_config(installation);
+        let control_plane = ControlPlane::read_only(config, &databases, migrations(), patience);
+        let control_plane = control_plane.await.map_err(with_next).context("read the control database")?;
+        Ok(Self { databases, redis, inbox: Inbox::new(MAX_MAILS), control_plane })
+    }
+
+    fn auth(&self) -> auth::Auth {
+        let config = auth::Config { redis: self.redis.clone(), ..auth::Config::default() };
+        auth::Auth::new(config, self.databases.clone(), self.inbox.clone())
+    }
+
+    fn data_api(&self) -> DataApi {
+        DataApi::new(data_api::Config::default(), self.databases.clone())
+    }
+
+    /// The gateway before `services`, which hears of changes of projects and of ended sessions.
+    fn gateway(
+        &self,
+        installation: Installation,
+        services: gateway::Services,
+        (auth, data_api): (auth::Auth, DataApi),
+        render: Render,
+    ) -> Gateway {
+        let config = gateway::Config {
+            base_domain: Some(installation.base_domain),
+            local_url: format!("http://localhost:{}", installation.public_port),
+            public_url: installation.public_url,
+            trusted_proxies: installation.trusted_proxies,
+            redis: self.redis.clone(),
+            ..gateway::Config::default()
+        };
+        let directory = Arc::new(Projects { control_plane: self.control_plane.clone(), data_api });
+        let gateway = Gateway::new(config, directory, services, gateway::Metrics(render));
+        gateway.check_sessions(Arc::new(auth));
+        tokio::spawn(follow_changes(self.control_plane.clone(), gateway.clone()));
+        gateway
+    }
+}
+
+/// What went wrong, and what to do next.
+fn with_next(error: control_plane::Error) -> anyhow::Error {
+    let next = error.next();
+    anyhow::Error::new(error).context(next)
+}
+
+fn below(installation: &Installation) -> Result<(Databases, Redis)> {
+    let spool = Spool::new(&installation.spool, Spool::MAX_BYTES);
     let pools = PoolSettings { spool, ..PoolSettings::default() };
-    let databases = Databases::with_replicas(installation.server, installation.replicas, pools);
-    let inbox = Inbox::new(MAX_MAILS);
-    let config = control_plane::Config {
-        default_database: installation.default_database,
+    let (server, replicas) = (installation.server.clone(), installation.replicas.clone());
+    let settings = RedisSettings { url: installation.redis_url.clone(), ..RedisSettings::default() };
+    let redis = Redis::open(settings).context("read REDIS_URL")?;
+    Ok((Databases::with_replicas(server, replicas, pools), redis))
+}
+
+fn control_config(installation: &Installation) -> control_plane::Config {
+    control_plane::Config {
+        default_database: installation.default_database.clone(),
         base_domain: installation.base_domain.clone(),
         public_port: installation.public_port,
-        database_host: installation.database.0,
+        database_host: installation.database.0.clone(),
         database_port: installation.database.1,
-        ..control_plane::Config::new(installation.master_key, installation.admin_token)
-    };
-    let control_plane = ControlPlane::start(config, databases.clone(), inbox.clone(), migrations())
-        .await
-        .context("prepare the databases")?;
-    let default_project = default_project(&control_plane).await?;
-    let redis = Redis::open(RedisSettings { url: installation.redis_url, ..RedisSettings::default() })
-        .context("read REDIS_URL")?;
-    let auth = auth::Auth::new(auth::Config { redis: redis.clone(), ..auth::Config::default() }, databases.clone(), inbox);
-    auth.resume(&default_project);
-    let data_api = data_api::DataApi::new(data_api::Config::default(), databases.clone());
-    let services = gateway::Services {
-        auth: Endpoint::behind(auth::router(auth.clone())),
-        data_api: serve_data(data_api.clone()),
-    };
-    let config = gateway::Config {
-        base_domain: Some(installation.base_domain),
-        local_url: format!("http://localhost:{}", installation.public_port),
-        public_url: installation.public_url,
-        trusted_proxies: installation.trusted_proxies,
-        redis,
-        ..gateway::Config::default()
-    };
-    let directory = Arc::new(Projects { control_plane: control_plane.clone(), data_api });
-    let gateway = Gateway::new(config, directory, services, gateway::Metrics(render));
-    gateway.check_sessions(Arc::new(auth));
-    tokio::spawn(follow_changes(control_plane.clone(), gateway.clone()));
-    Ok(Parts {
-        api: gateway::endpoint(gateway),
-        control: control_plane::router(control_plane),
-        databases,
-        default_project,
-    })
+        ..control_plane::Config::new(installation.master_key, installation.admin_token.clone())
+    }
 }
 
 /// The data API as the gateway calls it.

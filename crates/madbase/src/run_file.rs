@@ -16,10 +16,12 @@ pub(crate) struct RunFile {
     pub(crate) version: String,
     /// Seconds since 1970.
     pub(crate) started_at_secs: u64,
-    /// The API.
-    pub(crate) api_url: String,
-    /// The control plane.
-    pub(crate) control_url: String,
+    /// The API, where the process serves it.
+    #[serde(default)]
+    pub(crate) api_url: Option<String>,
+    /// The control plane, where the process serves it.
+    #[serde(default)]
+    pub(crate) control_url: Option<String>,
     /// The PostgreSQL that it runs; absent when `DATABASE_URL` names one.
     pub(crate) postgres: Option<RunningPostgres>,
 }
@@ -36,6 +38,17 @@ pub(crate) struct RunningPostgres {
 }
 
 impl RunFile {
+    /// Of this process, from now on.
+    pub(crate) fn now(
+        api_url: Option<String>,
+        control_url: Option<String>,
+        postgres: Option<RunningPostgres>,
+    ) -> Self {
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        let started_at_secs = crate::commands::unix_now();
+        Self { pid: std::process::id(), version, started_at_secs, api_url, control_url, postgres }
+    }
+
     /// Replace the file at once, so that a reader never sees half of it.
     pub(crate) fn write(&self, layout: &Layout) -> Result<()> {
         let path = layout.run_file();

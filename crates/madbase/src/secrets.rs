@@ -8,9 +8,10 @@ use std::path::Path;
 use anyhow::{Context as _, Result, anyhow, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::layout::Layout;
+use crate::settings::Environment;
 
 const MASTER_KEY: &str = "master_key";
 const ADMIN_TOKEN: &str = "admin_token";
@@ -42,6 +43,66 @@ impl Secrets {
             postgres_password: read_or_make(layout, POSTGRES_PASSWORD)?.into(),
         })
     }
+}
+
+/// What opens a control plane of its own machine, and the projects' secrets.
+pub(crate) struct SystemSecrets {
+    pub(crate) master_key: [u8; 32],
+    pub(crate) admin_token: SecretString,
+}
+
+impl SystemSecrets {
+    /// What the environment gives; the rest from the files of `layout`, made on a first start.
+    pub(crate) fn open(layout: &Layout, environment: &Environment, key_file: Option<&Path>) -> Result<Self> {
+        let admin_token = match &environment.admin_token {
+            Some(token) => token.clone(),
+            None => read_or_make(layout, ADMIN_TOKEN)?.into(),
+        };
+        let master_key = match given_master_key(environment, key_file)? {
+            Some(key) => key,
+            None => {
+                decode_key(&read_or_make(layout, MASTER_KEY)?).ok_or_else(|| damaged(layout, MASTER_KEY))?
+            }
+        };
+        Ok(Self { master_key, admin_token })
+    }
+}
+
+/// The cluster's master key, which a proxy or a worker is given and never makes.
+pub(crate) fn master_key(
+    layout: &Layout,
+    environment: &Environment,
+    key_file: Option<&Path>,
+) -> Result<[u8; 32]> {
+    if let Some(key) = given_master_key(environment, key_file)? {
+        return Ok(key);
+    }
+    let path = layout.secrets().join(MASTER_KEY);
+    match fs::read_to_string(&path) {
+        Ok(text) => decode_key(text.trim()).ok_or_else(|| damaged(layout, MASTER_KEY)),
+        Err(error) if error.kind() == ErrorKind::NotFound => bail!(
+            "there is no master key: copy secrets/{MASTER_KEY} of the system node's data directory to {}, \
+             or name it by --master-key-file or MADBASE_MASTER_KEY",
+            path.display()
+        ),
+        Err(error) => {
+            Err(error).with_context(|| format!("cannot read {}: check its owner and mode", path.display()))
+        }
+    }
+}
+
+fn given_master_key(environment: &Environment, key_file: Option<&Path>) -> Result<Option<[u8; 32]>> {
+    let wrong = "expected 43 characters of base64url, as in secrets/master_key of the data directory";
+    if let Some(text) = &environment.master_key {
+        let key = decode_key(text.expose_secret().trim());
+        return key.map(Some).with_context(|| format!("MADBASE_MASTER_KEY is no master key: {wrong}"));
+    }
+    let Some(path) = key_file else { return Ok(None) };
+    let text = fs::read_to_string(path).with_context(|| {
+        format!("cannot read the master key {}: check its owner and mode", path.display())
+    })?;
+    let key = decode_key(text.trim());
+    key.map(Some).with_context(|| format!("{} is no master key: {wrong}", path.display()))
 }
 
 /// The admin token of the server on this machine's `layout`.

@@ -23,6 +23,8 @@ pub(crate) struct Environment {
     pub(crate) redis_url: Option<SecretString>,
     /// The admin token, when the data directory is on another machine (`MADBASE_ADMIN_TOKEN`).
     pub(crate) admin_token: Option<SecretString>,
+    /// The master key itself, 43 characters of base64url (`MADBASE_MASTER_KEY`).
+    pub(crate) master_key: Option<SecretString>,
     /// What to log (`MADBASE_LOG`, else `RUST_LOG`).
     pub(crate) log: Option<String>,
     /// Where PostgreSQL's programs are (`MADBASE_POSTGRES_BIN`).
@@ -37,6 +39,7 @@ impl Environment {
             read_replica_url: text("READ_REPLICA_URL").map(SecretString::from),
             redis_url: text("REDIS_URL").map(SecretString::from),
             admin_token: text("MADBASE_ADMIN_TOKEN").map(SecretString::from),
+            master_key: text("MADBASE_MASTER_KEY").map(SecretString::from),
             log: text("MADBASE_LOG").or_else(|| text("RUST_LOG")),
             postgres_bin: text("MADBASE_POSTGRES_BIN").map(PathBuf::from),
         }

@@ -103,7 +103,8 @@ impl Server {
     }
 
     /// `host:port`, or the socket's path; of several the first. For people and metrics.
-    pub(crate) fn name(&self) -> String {
+    #[must_use]
+    pub fn name(&self) -> String {
         socket::addresses(&self.config).first().map(ToString::to_string).unwrap_or_default()
     }
 
@@ -149,7 +150,6 @@ impl Server {
         open(&self.config(database, None)).await
     }
 
-    /// One connection as `login`, outside any pool: for migrations, which run a project's own triggers and must not
     /// As [`Server::admin`], for as long as `until` is not cancelled: then it ends, and with it what it does.
     ///
     /// The token that comes back is cancelled when the connection has ended, for whatever reason.
@@ -164,6 +164,7 @@ impl Server {
         open_until(&self.config(database, None), until).await
     }
 
+    /// One connection as `login`, outside any pool: for migrations, which run a project's own triggers and must not
     /// lend them an administrator's rights.
     ///
     /// # Errors
@@ -180,7 +181,6 @@ impl Server {
 }
 
 async fn open(config: &Config) -> Result<tokio_postgres::Client, Error> {
-    let connected = config.connect(tokio_postgres::NoTls).await;
     Ok(open_until(config, CancellationToken::new()).await?.0)
 }
 
@@ -188,10 +188,11 @@ async fn open_until(
     config: &Config,
     until: CancellationToken,
 ) -> Result<(tokio_postgres::Client, CancellationToken), Error> {
+    let connected = config.connect(tokio_postgres::NoTls).await;
     let (client, connection) = connected.map_err(|it| Error::Connect(it.into()))?;
-    tokio::spawn(async move {
     let gone = CancellationToken::new();
     let ended = gone.clone().drop_guard();
+    tokio::spawn(async move {
         let _ended = ended;
         tokio::select! {
             () = until.cancelled() => {}

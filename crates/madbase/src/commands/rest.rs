@@ -27,11 +27,11 @@ use self::listen::Opened;
 use self::options::Options;
 use self::project::Sole;
 use self::settings::Settings;
-use super::start::Signals;
 use crate::cli::Rest;
 use crate::output;
 use crate::roles::{self, CLOSE_LIMIT};
 use crate::settings::Environment;
+use crate::signals::Signals;
 use crate::telemetry;
 
 /// Where Supabase's clients look for the data API.

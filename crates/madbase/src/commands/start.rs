@@ -1,28 +1,25 @@
 //! `madbase start`: from nothing to a server with everything in it, and back to nothing in order.
 
 mod detach;
-mod postgres;
-mod serve;
-mod signals;
 
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-use self::postgres::Postgres;
-use self::serve::Server;
-pub(super) use self::signals::Signals;
 use crate::banner::{Addresses, Banner, http_url};
 use crate::cli::Start;
 use crate::layout::Layout;
 use crate::lock::Lock;
 use crate::output::{self, Output};
 use crate::ports::Port;
+use crate::postgres::{self, Postgres};
 use crate::progress::Steps;
 use crate::roles::{self, Installation};
 use crate::run_file::RunFile;
 use crate::secrets::Secrets;
+use crate::server::{Life, Server, serve};
 use crate::settings::Environment;
+use crate::signals::Signals;
 use crate::telemetry;
 
 /// How many times [`Steps::next`] is called.
@@ -78,8 +75,8 @@ impl Ground {
         if args.port == args.control_port && args.port != 0 {
             bail!("--port and --control-port are both {}: choose two ports", args.port);
         }
-        let api = Port::take(args.bind, args.port, "--port")?;
-        let control = Port::take(args.bind, args.control_port, "--control-port")?;
+        let api = Port::take(args.door.bind, args.port, "--port")?;
+        let control = Port::take(args.door.bind, args.control_port, "--control-port")?;
         let secrets = Secrets::open(layout)?;
         Ok(Self { layout: layout.clone(), lock, secrets, api, control })
     }
@@ -91,39 +88,48 @@ async fn bring_up(
     ground: Ground,
     steps: &mut Steps,
 ) -> Result<(Server, Banner)> {
-    let postgres = Postgres::open(args, environment, &ground, steps).await?;
+    let password = ground.secrets.postgres_password.clone();
+    let postgres = Postgres::open(environment, &ground.layout, password, args.postgres_port, steps).await?;
     steps.next("Prepare the databases");
     let addresses = addresses(&ground, &postgres)?;
+    let parts =
+        roles::all(installation(args, environment, &ground, &postgres)?, telemetry::metrics()?).await?;
+    steps.next("Open the ports");
+    let banner = Banner::new(&parts.default_project, &addresses);
+    RunFile::now(Some(addresses.api_url), Some(addresses.control_url), postgres.described())
+        .write(&ground.layout)?;
+    let (life, settings) = (Life::default(), args.drain.settings());
+    let listeners = vec![
+        serve(ground.api.listen()?, parts.api, settings, &life),
+        serve(ground.control.listen()?, parts.control, settings, &life),
+    ];
+    let (layout, lock, databases) = (ground.layout, ground.lock, parts.databases);
+    let server = Server { layout, lock, postgres, databases, listeners, life };
+    steps.done();
+    Ok((server, banner))
+}
+
+fn installation(
+    args: &Start,
+    environment: &Environment,
+    ground: &Ground,
+    postgres: &Postgres,
+) -> Result<Installation> {
     let server = postgres.server()?;
-    let installation = Installation {
+    Ok(Installation {
         master_key: ground.secrets.master_key,
-        admin_token: ground.secrets.admin_token.clone(),
         replicas: environment.replicas(&args.replicas, &server)?,
-        server,
         redis_url: environment.redis_url.clone(),
         spool: ground.layout.spool(),
         default_database: postgres.default_database()?,
-        base_domain: args.base_domain.clone(),
+        base_domain: args.door.base_domain.clone(),
         public_port: ground.api.address().port(),
         public_url: args.public_url.clone(),
-        trusted_proxies: args.trusted_proxies.clone(),
-        database: (addresses.database_host.clone(), addresses.database_port),
-    };
-    let parts = roles::all(installation, telemetry::metrics()?).await?;
-    steps.next("Open the ports");
-    let banner = Banner::new(&parts.default_project, &addresses);
-    let run_file = RunFile {
-        pid: std::process::id(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        started_at_secs: super::status::unix_now(),
-        api_url: addresses.api_url,
-        control_url: addresses.control_url,
-        postgres: postgres.described(),
-    };
-    let server = Server::open(ground, postgres, parts)?;
-    run_file.write(server.layout())?;
-    steps.done();
-    Ok((server, banner))
+        trusted_proxies: args.door.trusted_proxies.clone(),
+        admin_token: ground.secrets.admin_token.clone(),
+        database: postgres.shown_address()?,
+        server,
+    })
 }
 
 fn addresses(ground: &Ground, postgres: &Postgres) -> Result<Addresses> {

@@ -39,8 +39,8 @@ pub(crate) async fn run(args: &DataDir, output: Output) -> Result<ExitCode> {
     let layout = Layout::at(args.path());
     let pid = lock::holder(&layout)?;
     let run = pid.and_then(|_| RunFile::read(&layout));
-    let ready = match &run {
-        Some(run) => probe(&run.api_url).await,
+    let ready = match run.as_ref().and_then(|it| it.api_url.as_ref().or(it.control_url.as_ref())) {
+        Some(url) => probe(url).await,
         None => false,
     };
     let status = Status {
@@ -50,8 +50,8 @@ pub(crate) async fn run(args: &DataDir, output: Output) -> Result<ExitCode> {
         pid,
         uptime_secs: run.as_ref().map(|it| unix_now().saturating_sub(it.started_at_secs)),
         version: run.as_ref().map(|it| it.version.clone()),
-        api_url: run.as_ref().map(|it| it.api_url.clone()),
-        control_url: run.as_ref().map(|it| it.control_url.clone()),
+        api_url: run.as_ref().and_then(|it| it.api_url.clone()),
+        control_url: run.as_ref().and_then(|it| it.control_url.clone()),
         postgres: run.and_then(|it| it.postgres),
     };
     output.show(&status, people);
@@ -63,9 +63,9 @@ pub(crate) fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |it| it.as_secs())
 }
 
-async fn probe(api_url: &str) -> bool {
+async fn probe(url: &str) -> bool {
     let Ok(client) = reqwest::Client::builder().timeout(PROBE_LIMIT).no_proxy().build() else { return false };
-    client.get(format!("{api_url}/ready")).send().await.is_ok_and(|it| it.status().is_success())
+    client.get(format!("{url}/ready")).send().await.is_ok_and(|it| it.status().is_success())
 }
 
 fn people(status: &Status) -> String {

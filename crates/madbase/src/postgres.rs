@@ -4,8 +4,6 @@ use anyhow::{Context as _, Result};
 use secrecy::{ExposeSecret as _, SecretString};
 use state::postgres::{Cluster, Durability, Recovered, SUPERUSER, Supervisor};
 
-use super::Ground;
-use crate::cli::Start;
 use crate::layout::Layout;
 use crate::progress::Steps;
 use crate::run_file::RunningPostgres;
@@ -31,11 +29,12 @@ pub(crate) struct Own {
 }
 
 impl Postgres {
-    /// Two steps: find (and heal), then make and start.
+    /// Two steps: find (and heal), then make and start. `port` is the first one tried for our own.
     pub(crate) async fn open(
-        args: &Start,
         environment: &Environment,
-        ground: &Ground,
+        layout: &Layout,
+        password: SecretString,
+        port: u16,
         steps: &mut Steps,
     ) -> Result<Self> {
         if let Some(url) = &environment.database_url {
@@ -46,19 +45,29 @@ impl Postgres {
             return Ok(external);
         }
         steps.next("Find PostgreSQL");
-        let cluster = Cluster::open(ground.layout.root(), &environment.search(), Durability::Full)?;
+        let cluster = Cluster::open(layout.root(), &environment.search(), Durability::Full)?;
         let recovered = cluster.recover().await?;
         steps.next(&announce(&cluster, recovered));
-        let password = ground.secrets.postgres_password.clone();
         cluster.initialise(&password).await?;
-        let port = cluster.choose_port(args.postgres_port)?;
+        let port = cluster.choose_port(port)?;
         let running = cluster.start(port).await?;
         let supervisor = Supervisor::new(cluster.clone(), running);
         Ok(Self::Own(Box::new(Own { cluster, supervisor, password, port })))
     }
 
+    /// The one that `DATABASE_URL` names; a node of a cluster runs none by itself.
+    pub(crate) fn external(environment: &Environment) -> Result<Self> {
+        let url = environment.database_url.clone().context(
+            "DATABASE_URL is not set: a node of a cluster works on a PostgreSQL that exists; \
+             an example: DATABASE_URL=postgres://admin:password@host:5432/postgres",
+        )?;
+        let external = Self::External(url);
+        external.server()?;
+        Ok(external)
+    }
+
     /// It answers and lets us in; said here, where the host can be named.
-    async fn reach(&self) -> Result<()> {
+    pub(crate) async fn reach(&self) -> Result<()> {
         let (host, port) = self.shown_address()?;
         let database = self.default_database()?;
         self.server()?.admin(&database).await.with_context(|| {
@@ -89,11 +98,10 @@ impl Postgres {
     pub(crate) fn shown_address(&self) -> Result<(String, u16)> {
         match self {
             Self::Own(own) => Ok(("127.0.0.1".to_owned(), own.port)),
-            Self::External(url) => {
-                let url = url::Url::parse(url.expose_secret()).ok().context(
-                    "DATABASE_URL is no URL; an example: postgres://admin:password@host:5432/database",
-                )?;
-                Ok((url.host_str().unwrap_or("localhost").to_owned(), url.port().unwrap_or(5432)))
+            Self::External(_) => {
+                let name = self.server()?.name();
+                let (host, port) = name.rsplit_once(':').unwrap_or((name.as_str(), ""));
+                Ok((host.to_owned(), port.parse().unwrap_or(5432)))
             }
         }
     }

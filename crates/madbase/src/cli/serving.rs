@@ -1,0 +1,280 @@
+//! The flags of the roles that serve: `start`, `system`, `proxy` and `worker`.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use gateway::{Network, ServeSettings};
+
+use super::DataDir;
+
+#[derive(Debug, Args)]
+pub(crate) struct Start {
+    #[command(flatten)]
+    pub(crate) data: DataDir,
+    /// Go to the background once everything is ready.
+    #[arg(long)]
+    pub(crate) detach: bool,
+    /// Port of the API.
+    #[arg(long, env = "MADBASE_PORT", default_value_t = 8000)]
+    pub(crate) port: u16,
+    /// Port of the control plane.
+    #[arg(long, env = "MADBASE_CONTROL_PORT", default_value_t = 8001, value_name = "PORT")]
+    pub(crate) control_port: u16,
+    /// First port tried for MadBase's own PostgreSQL; the next free one is taken.
+    #[arg(long, env = "MADBASE_POSTGRES_PORT", default_value_t = 54322, value_name = "PORT")]
+    pub(crate) postgres_port: u16,
+    #[command(flatten)]
+    pub(crate) door: Door,
+    /// The default project's address as the world sees it, for links in mails [default: the request's host when it is
+    /// local, private or under the base domain].
+    #[arg(long, env = "MADBASE_PUBLIC_URL", value_name = "URL", value_parser = web_address)]
+    pub(crate) public_url: Option<String>,
+    #[command(flatten)]
+    pub(crate) replicas: ReadReplicas,
+    #[command(flatten)]
+    pub(crate) drain: Drain,
+    /// The background half of `--detach`: steps and banner go to a pipe.
+    #[arg(long, hide = true)]
+    pub(crate) background: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct System {
+    #[command(flatten)]
+    pub(crate) data: DataDir,
+    /// Port of the control plane.
+    #[arg(long, env = "MADBASE_CONTROL_PORT", default_value_t = 8001, value_name = "PORT")]
+    pub(crate) control_port: u16,
+    /// Port of the API on the proxies, for the addresses of projects.
+    #[arg(long, env = "MADBASE_PORT", default_value_t = 8000)]
+    pub(crate) port: u16,
+    #[command(flatten)]
+    pub(crate) door: Door,
+    #[command(flatten)]
+    pub(crate) drain: Drain,
+    #[command(flatten)]
+    pub(crate) key: MasterKey,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Proxy {
+    #[command(flatten)]
+    pub(crate) reader: Reader,
+    /// Port of the API.
+    #[arg(long, env = "MADBASE_PORT", default_value_t = 8000)]
+    pub(crate) port: u16,
+    /// The default project's address as the world sees it, for links in mails [default: the request's host when it is
+    /// local, private or under the base domain].
+    #[arg(long, env = "MADBASE_PUBLIC_URL", value_name = "URL", value_parser = web_address)]
+    pub(crate) public_url: Option<String>,
+    /// Workers that never change, separated by commas [default: those that joined the cluster].
+    #[arg(long, env = "WORKER_UPSTREAM_URLS", value_name = "URL", value_delimiter = ',', value_parser = upstream)]
+    pub(crate) worker_upstream_urls: Vec<url::Url>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Worker {
+    #[command(flatten)]
+    pub(crate) reader: Reader,
+    /// Port that proxies call.
+    #[arg(long, env = "MADBASE_WORKER_PORT", default_value_t = 8010, value_name = "PORT")]
+    pub(crate) worker_port: u16,
+}
+
+/// What proxies and workers have in common: they read what the system node has prepared.
+#[derive(Debug, Args)]
+pub(crate) struct Reader {
+    #[command(flatten)]
+    pub(crate) data: DataDir,
+    #[command(flatten)]
+    pub(crate) door: Door,
+    #[command(flatten)]
+    pub(crate) replicas: ReadReplicas,
+    #[command(flatten)]
+    pub(crate) drain: Drain,
+    #[command(flatten)]
+    pub(crate) key: MasterKey,
+    /// Seconds to wait for the control database, when PostgreSQL or the system node start at the same time.
+    #[arg(
+        long, env = "MADBASE_WAIT", default_value_t = 60, value_name = "SECONDS",
+        value_parser = clap::value_parser!(u32).range(0..=3600)
+    )]
+    pub(crate) wait: u32,
+}
+
+impl Reader {
+    /// [`Self::wait`].
+    pub(crate) fn patience(&self) -> Duration {
+        Duration::from_secs(self.wait.into())
+    }
+}
+
+/// Where a role listens, and whom it believes.
+#[derive(Debug, Args)]
+pub(crate) struct Door {
+    /// Address to listen on; 0.0.0.0 for every interface.
+    #[arg(long, env = "MADBASE_BIND", default_value = "127.0.0.1", value_name = "ADDR")]
+    pub(crate) bind: IpAddr,
+    /// Projects answer at {ref}.DOMAIN.
+    #[arg(long, env = "MADBASE_BASE_DOMAIN", default_value = "localhost", value_name = "DOMAIN", value_parser = domain)]
+    pub(crate) base_domain: String,
+    /// Networks whose X-Forwarded-* headers are believed, separated by commas.
+    #[arg(long, env = "MADBASE_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',')]
+    pub(crate) trusted_proxies: Vec<Network>,
+}
+
+/// How long a stop may take (REQ H5).
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Drain {
+    /// Seconds from the signal to stop, when /ready turns 503, until new connections are refused: give a balancer in
+    /// front the time to look.
+    #[arg(
+        long, env = "MADBASE_DRAIN_DELAY", default_value_t = 0, value_name = "SECONDS",
+        value_parser = clap::value_parser!(u32).range(0..=300)
+    )]
+    pub(crate) drain_delay: u32,
+    /// Seconds that requests in flight may take after that; what is left then is cut.
+    #[arg(
+        long, env = "MADBASE_DRAIN_DEADLINE", default_value_t = 30, value_name = "SECONDS",
+        value_parser = clap::value_parser!(u32).range(0..=3600)
+    )]
+    pub(crate) drain_deadline: u32,
+}
+
+impl Drain {
+    /// The bounds of a listener.
+    pub(crate) fn settings(self) -> ServeSettings {
+        ServeSettings {
+            drain_delay: Duration::from_secs(self.drain_delay.into()),
+            drain_deadline: Duration::from_secs(self.drain_deadline.into()),
+            ..ServeSettings::default()
+        }
+    }
+}
+
+/// Where the master key is, when it is not in the data directory; `MADBASE_MASTER_KEY` holds the key itself.
+#[derive(Debug, Args)]
+pub(crate) struct MasterKey {
+    /// File with the master key [default: secrets/master_key in the data directory].
+    #[arg(long, env = "MADBASE_MASTER_KEY_FILE", value_name = "FILE")]
+    pub(crate) master_key_file: Option<PathBuf>,
+}
+
+/// Servers that reads may go to.
+#[derive(Debug, Args)]
+pub(crate) struct ReadReplicas {
+    /// Standbys of the database that reads may go to, separated by commas; `READ_REPLICA_URL` says it with passwords.
+    #[arg(long, value_name = "URL", value_delimiter = ',', value_parser = replica_url)]
+    pub(crate) read_replica_url: Vec<String>,
+    /// Seconds that a replica may lag; one that lags more is not read from.
+    #[arg(
+        long, env = "MADBASE_REPLICA_MAX_LAG", default_value_t = 10, value_name = "SECONDS",
+        value_parser = clap::value_parser!(u32).range(1..=86_400)
+    )]
+    pub(crate) replica_max_lag: u32,
+}
+
+/// What links in mails can start with.
+fn web_address(text: &str) -> Result<String, &'static str> {
+    let refusal = "an address is https://host or http://host, perhaps with a port and a path";
+    let url = url::Url::parse(text).map_err(|_| refusal)?;
+    let web = matches!(url.scheme(), "http" | "https") && text.contains("://") && url.has_host();
+    let bare = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+    if web && bare && url.password().is_none() { Ok(text.to_owned()) } else { Err(refusal) }
+}
+
+/// A replica's URL that may stand in an argument, where every list of processes shows it.
+fn replica_url(text: &str) -> Result<String, &'static str> {
+    let config: store::postgres::Config = text
+        .parse()
+        .map_err(|_| "a replica is postgres://host:port, and user and database are the primary's")?;
+    if config.get_password().is_some() {
+        return Err(
+            "a password belongs into the variable READ_REPLICA_URL; without one the primary's is used",
+        );
+    }
+    Ok(text.to_owned())
+}
+
+/// What can stand behind a project's reference in a host name.
+fn domain(text: &str) -> Result<String, &'static str> {
+    let is_label = |it: &str| {
+        (1..=63).contains(&it.len()) && it.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-')
+    };
+    if text.len() <= 220 && text.split('.').all(is_label) {
+        Ok(text.to_owned())
+    } else {
+        Err("a domain is letters, digits and '-' between dots, such as example.com, without a port")
+    }
+}
+
+/// A worker's address: nothing but scheme, host and port.
+fn upstream(text: &str) -> Result<url::Url, &'static str> {
+    let refusal = "a worker is http://host:port";
+    let url = url::Url::parse(text.trim()).map_err(|_| refusal)?;
+    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    let nobody = url.username().is_empty() && url.password().is_none();
+    if matches!(url.scheme(), "http" | "https") && url.has_host() && bare && nobody {
+        Ok(url)
+    } else {
+        Err(refusal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_public_url_is_one_that_links_can_start_with() {
+        for good in ["https://api.example.com", "http://localhost:8000/", "https://example.com/base"] {
+            assert!(web_address(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "nope",
+            "api.example.com",
+            "//x",
+            "ftp://x",
+            "http:",
+            "http:x",
+            "https://x?y",
+            "https://u:p@x",
+            "https://x#y",
+        ] {
+            assert!(web_address(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_worker_s_address_is_nothing_but_an_origin() {
+        for good in ["http://10.0.0.5:8010", "https://worker-1:8010/", " http://[fd00::1]:8010"] {
+            assert!(upstream(good).is_ok(), "{good}");
+        }
+        for bad in ["", "10.0.0.5:8010", "ftp://x:1", "http://x:1/rest", "http://ada@x:1", "http://x:1?y"] {
+            assert!(upstream(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_replica_s_password_stays_out_of_the_arguments() {
+        for good in ["postgres://near:5433", "postgres://ada@near/app", "host=/run/near port=5433"] {
+            assert!(replica_url(good).is_ok(), "{good}");
+        }
+        for bad in ["postgres://ada:secret@near", "host=near password=secret", "near"] {
+            assert!(replica_url(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_base_domain_is_a_domain() {
+        for good in ["localhost", "example.com", "Api.Example.COM"] {
+            assert!(domain(good).is_ok(), "{good}");
+        }
+        for bad in ["", "a b", "a..b", ".a", "a.", "example.com:80", "https://example.com", "*.example.com"] {
+            assert!(domain(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! What a node of a cluster takes before anything slow, and what it tells once it serves.
+
+use std::path::Path;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::cli::Reader;
+use crate::layout::Layout;
+use crate::lock::Lock;
+use crate::output::{self, Output};
+use crate::postgres::Postgres;
+use crate::roles::Installation;
+use crate::secrets;
+use crate::settings::Environment;
+
+/// The data directory for itself, and the PostgreSQL that `DATABASE_URL` names.
+pub(super) struct Site {
+    pub(super) layout: Layout,
+    pub(super) lock: Lock,
+    pub(super) postgres: Postgres,
+}
+
+impl Site {
+    pub(super) async fn take(data: &Path, environment: &Environment) -> Result<Self> {
+        let postgres = Postgres::external(environment)?;
+        let layout = Layout::at(data.to_owned());
+        layout.make()?;
+        let lock = Lock::take(&layout).await?;
+        Ok(Self { layout, lock, postgres })
+    }
+
+    /// What a proxy or a worker is made from; `public_port` is the one that clients see.
+    pub(super) fn installation(
+        &self,
+        reader: &Reader,
+        environment: &Environment,
+        public_port: u16,
+    ) -> Result<Installation> {
+        let server = self.postgres.server()?;
+        let key_file = reader.key.master_key_file.as_deref();
+        Ok(Installation {
+            master_key: secrets::master_key(&self.layout, environment, key_file)?,
+            // The control plane's routes are not served here.
+            admin_token: String::new().into(),
+            replicas: environment.replicas(&reader.replicas, &server)?,
+            server,
+            redis_url: environment.redis_url.clone(),
+            spool: self.layout.spool(),
+            default_database: self.postgres.default_database()?,
+            base_domain: reader.door.base_domain.clone(),
+            public_port,
+            public_url: None,
+            trusted_proxies: reader.door.trusted_proxies.clone(),
+            database: self.postgres.shown_address()?,
+        })
+    }
+}
+
+/// Where a node is. No secrets in it.
+#[derive(Debug, Serialize)]
+pub(super) struct Banner {
+    pub(super) version: &'static str,
+    pub(super) pid: u32,
+    pub(super) role: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) api_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) control_url: Option<String>,
+    pub(super) data_dir: String,
+}
+
+impl Banner {
+    /// Of this process.
+    pub(super) fn new(role: &'static str, layout: &Layout) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            role,
+            api_url: None,
+            control_url: None,
+            data_dir: layout.shown(),
+        }
+    }
+
+    pub(super) fn show(&self, output: Output) {
+        output.show(self, Self::people);
+        if !output.is_json() {
+            output::note("Press Ctrl-C to stop.");
+        }
+    }
+
+    fn people(&self) -> String {
+        let rows = [
+            ("API", self.api_url.as_ref()),
+            ("Control plane", self.control_url.as_ref()),
+            ("Data", Some(&self.data_dir)),
+        ];
+        let rows = rows.iter().filter_map(|(name, value)| Some(format!("  {name:<14} {}\n", (*value)?)));
+        format!("\nMadBase {}: the {} is ready.\n\n{}", self.version, self.role, rows.collect::<String>())
+    }
+}

@@ -1,0 +1,76 @@
+//! `madbase system`: the control plane of a cluster, on a PostgreSQL that exists.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use store::ReplicaSettings;
+
+use super::site::{Banner, Site};
+use crate::banner::http_url;
+use crate::cli::System;
+use crate::output::Output;
+use crate::ports::Port;
+use crate::progress::Steps;
+use crate::roles::{self, Installation};
+use crate::run_file::RunFile;
+use crate::secrets::SystemSecrets;
+use crate::server::{Life, Server, serve};
+use crate::settings::Environment;
+use crate::signals::Signals;
+use crate::telemetry;
+
+/// How many times [`Steps::next`] is called.
+const STEPS: u32 = 3;
+
+/// Serve until told to stop.
+pub(crate) async fn run(args: System, output: Output, environment: Environment) -> Result<ExitCode> {
+    telemetry::log(environment.log.as_deref())?;
+    let mut signals = Signals::listen()?;
+    let server = tokio::select! {
+        it = start(&args, output, &environment) => it?,
+        () = signals.next() => anyhow::bail!("interrupted"),
+    };
+    server.run(signals).await
+}
+
+async fn start(args: &System, output: Output, environment: &Environment) -> Result<Server> {
+    let mut steps = Steps::new(STEPS);
+    steps.next("Check data directory, secrets and ports");
+    let site = Site::take(&args.data.path(), environment).await?;
+    let port = Port::take(args.door.bind, args.control_port, "--control-port")?;
+    let installation = installation(args, environment, &site)?;
+    steps.next("Prepare the databases");
+    site.postgres.reach().await?;
+    let parts = roles::system(installation, telemetry::metrics()?).await?;
+    steps.next("Open the port");
+    let control_url = http_url(port.address());
+    let banner =
+        Banner { control_url: Some(control_url.clone()), ..Banner::new("system node", &site.layout) };
+    let life = Life::default();
+    let listeners = vec![serve(port.listen()?, parts.control, args.drain.settings(), &life)];
+    RunFile::now(None, Some(control_url), None).write(&site.layout)?;
+    steps.done();
+    banner.show(output);
+    let Site { layout, lock, postgres } = site;
+    Ok(Server { layout, lock, postgres, databases: parts.databases, listeners, life })
+}
+
+fn installation(args: &System, environment: &Environment, site: &Site) -> Result<Installation> {
+    let key_file = args.key.master_key_file.as_deref();
+    let secrets = SystemSecrets::open(&site.layout, environment, key_file)?;
+    Ok(Installation {
+        master_key: secrets.master_key,
+        admin_token: secrets.admin_token,
+        server: site.postgres.server()?,
+        replicas: ReplicaSettings { servers: Vec::new(), max_lag: Duration::ZERO },
+        redis_url: environment.redis_url.clone(),
+        spool: site.layout.spool(),
+        default_database: site.postgres.default_database()?,
+        base_domain: args.door.base_domain.clone(),
+        public_port: args.port,
+        public_url: None,
+        trusted_proxies: args.door.trusted_proxies.clone(),
+        database: site.postgres.shown_address()?,
+    })
+}

@@ -1,0 +1,53 @@
+//! `madbase worker`: the data API of a cluster, on a private address.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use super::site::{Banner, Site};
+use crate::banner::http_url;
+use crate::cli::Worker;
+use crate::output::Output;
+use crate::ports::Port;
+use crate::progress::Steps;
+use crate::roles;
+use crate::run_file::RunFile;
+use crate::server::{Life, Server, serve};
+use crate::settings::Environment;
+use crate::signals::Signals;
+use crate::telemetry;
+
+/// How many times [`Steps::next`] is called.
+const STEPS: u32 = 3;
+
+/// Serve until told to stop.
+pub(crate) async fn run(args: Worker, output: Output, environment: Environment) -> Result<ExitCode> {
+    telemetry::log(environment.log.as_deref())?;
+    let mut signals = Signals::listen()?;
+    let server = tokio::select! {
+        it = start(&args, output, &environment) => it?,
+        () = signals.next() => anyhow::bail!("interrupted"),
+    };
+    server.run(signals).await
+}
+
+async fn start(args: &Worker, output: Output, environment: &Environment) -> Result<Server> {
+    let reader = &args.reader;
+    let mut steps = Steps::new(STEPS);
+    steps.next("Check data directory, secrets and ports");
+    let site = Site::take(&reader.data.path(), environment).await?;
+    let port = Port::take(reader.door.bind, args.worker_port, "--worker-port")?;
+    let installation = site.installation(reader, environment, args.worker_port)?;
+    steps.next("Wait for the control database");
+    let parts = roles::worker(installation, reader.patience(), telemetry::metrics()?).await?;
+    steps.next("Open the port");
+    let api_url = http_url(port.address());
+    let banner = Banner { api_url: Some(api_url.clone()), ..Banner::new("worker", &site.layout) };
+    let life = Life::default();
+    let listeners = vec![serve(port.listen()?, parts.api, reader.drain.settings(), &life)];
+    RunFile::now(Some(api_url), None, None).write(&site.layout)?;
+    steps.done();
+    banner.show(output);
+    let Site { layout, lock, postgres } = site;
+    Ok(Server { layout, lock, postgres, databases: parts.databases, listeners, life })
+}

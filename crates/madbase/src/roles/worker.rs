@@ -1,0 +1,30 @@
+//! The muscle of a cluster: the data API behind a gateway of its own, which verifies keys and tokens again.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use axum::Router;
+use gateway::Endpoint;
+use store::Databases;
+
+use super::{Base, Installation, serve_data};
+use crate::telemetry::Render;
+
+/// What proxies and workers serve.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    /// The door.
+    pub(crate) api: Endpoint,
+    /// The pools behind.
+    pub(crate) databases: Databases,
+}
+
+/// Wire it; waits at most `patience` until the system node has prepared the databases.
+pub(crate) async fn worker(installation: Installation, patience: Duration, render: Render) -> Result<Parts> {
+    let base = Base::read(&installation, patience).await?;
+    // Auth is not served here; it tells which sessions have ended.
+    let (auth, data_api) = (base.auth(), base.data_api());
+    let services = gateway::Services { auth: Router::new().into(), data_api: serve_data(data_api.clone()) };
+    let gateway = base.gateway(installation, services, (auth, data_api), render);
+    Ok(Parts { api: gateway::endpoint(gateway), databases: base.databases })
+}

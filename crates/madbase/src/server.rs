@@ -1,0 +1,94 @@
+//! A server with everything in it: serves until told to stop, then stops from the outside inwards.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use gateway::{Drained, Endpoint, ServeSettings};
+use store::Databases;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::layout::Layout;
+use crate::lock::Lock;
+use crate::postgres::{self, Postgres};
+use crate::roles::CLOSE_LIMIT;
+use crate::run_file::RunFile;
+use crate::signals::Signals;
+
+/// Ended by a second signal.
+const INTERRUPTED: i32 = 130;
+/// How long work in the background may take to end once nobody is served any more.
+const BACKGROUND_LIMIT: Duration = Duration::from_secs(5);
+
+/// What tells the parts of a process to end, in order. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Life {
+    /// The signal came: requests in flight finish.
+    pub(crate) draining: CancellationToken,
+    /// The last request has finished: work in the background ends.
+    pub(crate) ended: CancellationToken,
+    /// That work.
+    pub(crate) background: TaskTracker,
+}
+
+/// A running server.
+pub(crate) struct Server {
+    /// The data directory.
+    pub(crate) layout: Layout,
+    /// Held until everything has stopped.
+    pub(crate) lock: Lock,
+    /// Stopped last, when it is ours.
+    pub(crate) postgres: Postgres,
+    /// The pools.
+    pub(crate) databases: Databases,
+    /// What was opened by [`serve`].
+    pub(crate) listeners: Vec<JoinHandle<Drained>>,
+    /// Tells everything to end.
+    pub(crate) life: Life,
+}
+
+impl Server {
+    /// Until a signal; then requests in flight finish (REQ H5), background work ends, pools close, PostgreSQL stops.
+    pub(crate) async fn run(self, mut signals: Signals) -> Result<ExitCode> {
+        signals.next().await;
+        tracing::info!("stopping: requests in flight finish first");
+        tokio::spawn(end_at_second(signals, self.layout.clone()));
+        self.life.draining.cancel();
+        for listener in self.listeners {
+            listener.await.context("drain a listener")?;
+        }
+        self.life.ended.cancel();
+        self.life.background.close();
+        if timeout(BACKGROUND_LIMIT, self.life.background.wait()).await.is_err() {
+            tracing::warn!("work in the background did not end in time");
+        }
+        self.databases.close(CLOSE_LIMIT).await;
+        self.postgres.stop().await;
+        RunFile::remove(&self.layout);
+        drop(self.lock);
+        tracing::info!("stopped");
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Accept connections from now on, until `life` drains.
+pub(crate) fn serve(
+    listener: TcpListener,
+    endpoint: impl Into<Endpoint>,
+    settings: ServeSettings,
+    life: &Life,
+) -> JoinHandle<Drained> {
+    tokio::spawn(gateway::serve(listener, endpoint.into(), settings, life.draining.clone()))
+}
+
+/// Whoever asks twice does not want to wait.
+async fn end_at_second(mut signals: Signals, layout: Layout) {
+    signals.next().await;
+    tracing::warn!("asked twice: ending at once");
+    postgres::end_at_once(&layout);
+    std::process::exit(INTERRUPTED);
+}
