@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod caller;
+mod challenges;
 mod error_kind;
 mod inbox;
 pub mod jwt;
@@ -17,6 +18,7 @@ mod settings;
 mod vault;
 
 pub use caller::{Caller, ClientAddress, PublicUrl, RequestId, StageTimes};
+pub use challenges::{Certified, Challenged, Challenges};
 pub use error_kind::ErrorKind;
 pub use inbox::{CapturedMail, Inbox};
 pub use node::{NodeId, NodeName, NodeNameError, Pillar};

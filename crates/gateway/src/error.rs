@@ -177,6 +177,7 @@ impl Error {
             | Target::Health
             | Target::Ready
             | Target::Metrics
+            | Target::Challenge
             | Target::Nobody => self.as_message(),
         };
         self.add_headers(&mut headers);

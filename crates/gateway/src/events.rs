@@ -5,15 +5,16 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use common::{DirectoryError, ProjectRef, RequestId, SessionCheckError};
 use http::{Method, StatusCode};
 use metrics::{Counter, Histogram};
 
-use crate::Error;
 use crate::route::{Route, Target};
 use crate::serve::Drained;
+use crate::tls::NoStream;
+use crate::{Error, TlsError};
 
 /// Something that happened.
 #[derive(Debug)]
@@ -28,6 +29,14 @@ pub(crate) enum Event<'a> {
     AcceptFailed(&'a std::io::Error),
     /// A connection ended badly; mostly the peer's doing.
     ConnectionFailed(&'a (dyn StdError + Send + Sync)),
+    /// A handshake succeeded.
+    Encrypted,
+    /// A handshake ended without a connection.
+    NotEncrypted(&'a NoStream),
+    /// A certificate is shown from now on.
+    CertificateShown { names: &'a [String], ends: SystemTime },
+    /// A certificate cannot be shown; what was shown stays.
+    CertificateRefused(&'a TlsError),
     /// The listener closes and requests in flight finish.
     Draining { in_flight: usize },
     /// All connections are closed.
@@ -60,6 +69,13 @@ pub(crate) fn emit(event: Event<'_>) {
         }
         Event::AcceptFailed(error) => tracing::warn!(%error, "cannot accept a connection; trying again"),
         Event::ConnectionFailed(error) => tracing::debug!(%error, "a connection ended early"),
+        Event::Encrypted => shaken("ok"),
+        Event::NotEncrypted(why) => not_encrypted(why),
+        Event::CertificateShown { names, ends } => certificate_shown(names, ends),
+        Event::CertificateRefused(error) => {
+            metrics::counter!("madbase_tls_certificates_refused_total").increment(1);
+            tracing::error!(%error, "a certificate cannot be used; the one before stays");
+        }
         Event::Draining { in_flight } => tracing::info!(in_flight, "draining: the listener closes"),
         Event::Drained(report) => {
             tracing::info!(
@@ -68,6 +84,38 @@ pub(crate) fn emit(event: Event<'_>) {
                 "drained: all connections are closed"
             );
         }
+    }
+}
+
+fn shaken(result: &'static str) {
+    metrics::counter!("madbase_tls_handshakes_total", "result" => result).increment(1);
+}
+
+fn not_encrypted(why: &NoStream) {
+    match why {
+        NoStream::Challenge { answered } => {
+            shaken("challenge");
+            tracing::info!(answered, "an authority asked for a TLS-ALPN-01 challenge");
+        }
+        NoStream::Failed(error) => {
+            shaken("failed");
+            tracing::debug!(%error, "a TLS handshake failed");
+        }
+        NoStream::Late => {
+            shaken("late");
+            tracing::debug!("a TLS handshake took too long");
+        }
+    }
+}
+
+fn certificate_shown(names: &[String], ends: SystemTime) {
+    let name = names.first().map_or("-", String::as_str);
+    let ends_secs = ends.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let gauge = metrics::gauge!("madbase_tls_certificate_ends_timestamp_seconds", "name" => name.to_owned());
+    gauge.set(Duration::from_secs(ends_secs).as_secs_f64());
+    tracing::info!(names = names.join(", "), ends_secs, "a certificate is shown");
+    if ends <= SystemTime::now() {
+        tracing::warn!(names = names.join(", "), "this certificate has ended: clients will refuse it");
     }
 }
 

@@ -27,20 +27,30 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// The origin of a request that `peer` sent.
-    pub(crate) fn of(peer: Option<IpAddr>, headers: &HeaderMap, uri: &Uri, trusted: &[Network]) -> Self {
-        let believed = peer.is_some_and(|it| is_trusted(it, trusted));
+    /// The origin of a request that came by `hop`.
+    pub(crate) fn of(
+        hop: Option<impl Into<Hop>>,
+        headers: &HeaderMap,
+        uri: &Uri,
+        trusted: &[Network],
+    ) -> Self {
+        let hop: Option<Hop> = hop.map(Into::into);
+        let peer = hop.map(|it| it.address);
+        let encrypted = hop.is_some_and(|it| it.encrypted);
+        let believed = hop.is_some_and(|it| it.is_node || is_trusted(it.address, trusted));
         let host = uri.authority().map(|it| it.as_str()).or_else(|| text(headers, &header::HOST));
         let host = host.map(without_userinfo).filter(|it| is_host(it)).unwrap_or_default();
         if !believed {
-            return Self { client: peer, host: host.to_owned(), encrypted: false, vouched: false };
+            return Self { client: peer, host: host.to_owned(), encrypted, vouched: false };
         }
-        let encrypted = first(headers, &FORWARDED_PROTO).is_some_and(|it| it.eq_ignore_ascii_case("https"));
+        let protocol = first(headers, &FORWARDED_PROTO);
+        let encrypted = protocol.map_or(encrypted, |it| it.eq_ignore_ascii_case("https"));
         let host = match first(headers, &FORWARDED_HOST).filter(|it| is_host(it)) {
             Some(forwarded) => with_port(forwarded, first(headers, &FORWARDED_PORT), encrypted),
             None => host.to_owned(),
         };
-        Self { client: peer.map(|it| client(it, headers, trusted)), host, encrypted, vouched: true }
+        let client = hop.map(|it| client(it, headers, trusted));
+        Self { client, host, encrypted, vouched: true }
     }
 
     /// The public address, or `fallback` when the request named no usable host.
@@ -50,6 +60,24 @@ impl Origin {
             (host, true) => format!("https://{host}"),
             (host, false) => format!("http://{host}"),
         }
+    }
+}
+
+/// The connection that a request came by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Hop {
+    /// The other end.
+    pub(crate) address: IpAddr,
+    /// Whether it is TLS.
+    pub(crate) encrypted: bool,
+    /// Whether the other end is a node of ours, which may speak for others.
+    pub(crate) is_node: bool,
+}
+
+impl From<IpAddr> for Hop {
+    /// An unencrypted connection from a stranger.
+    fn from(address: IpAddr) -> Self {
+        Self { address, encrypted: false, is_node: false }
     }
 }
 
@@ -65,14 +93,21 @@ pub(crate) fn is_forwarded(headers: &HeaderMap) -> bool {
         .any(|it| headers.contains_key(it))
 }
 
+/// Whether a proxy says how the client came.
+pub(crate) fn says_protocol(headers: &HeaderMap) -> bool {
+    headers.contains_key(&FORWARDED_PROTO)
+}
+
 /// Walk `X-Forwarded-For` from the nearest hop outwards, as long as trusted proxies vouch for it.
-fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
-    let mut nearest = peer.to_canonical();
+fn client(hop: Hop, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
+    let mut nearest = hop.address.to_canonical();
+    let mut vouched = hop.is_node;
     let lines: Vec<&str> = headers.get_all(&FORWARDED_FOR).iter().filter_map(|it| it.to_str().ok()).collect();
     for hop in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
-        if !is_trusted(nearest, trusted) {
+        if !vouched && !is_trusted(nearest, trusted) {
             break;
         }
+        vouched = false;
         let Some(address) = hop_address(hop.trim()) else { break };
         nearest = address.to_canonical();
     }
@@ -129,8 +164,8 @@ mod tests {
         for (name, value) in sent {
             headers.append(name, HeaderValue::from_str(value).unwrap());
         }
-        let peer = Some(peer.parse().unwrap());
-        let origin = Origin::of(peer, &headers, &Uri::from_static("/"), &trusted);
+        let peer: IpAddr = peer.parse().unwrap();
+        let origin = Origin::of(Some(peer), &headers, &Uri::from_static("/"), &trusted);
         (origin.client.unwrap().to_string(), origin.url("http://localhost:8000"))
     }
 
@@ -146,6 +181,23 @@ mod tests {
         assert_eq!(check("10.1.1.1", &ALL), ("203.0.113.9".into(), "https://board.example.com".into()));
         assert_eq!(check("::1", &ALL), ("203.0.113.9".into(), "https://board.example.com".into()));
         assert_eq!(check("192.0.2.1", &ALL), ("192.0.2.1".into(), "http://inner:8000".into()));
+    }
+
+    #[test]
+    fn nodes_of_ours_are_believed_for_one_hop_and_tls_counts_unless_they_say_otherwise() {
+        let of = |hop: Hop, sent: &[(HeaderName, &str)]| {
+            let pairs =
+                sent.iter().map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap()));
+            Origin::of(Some(hop), &pairs.collect(), &Uri::from_static("/"), &[])
+        };
+        let node = Hop { address: "192.0.2.1".parse().unwrap(), encrypted: true, is_node: true };
+        let through = of(node, &[(FORWARDED_FOR, "198.51.100.7, 203.0.113.9"), (FORWARDED_PROTO, "http")]);
+        assert_eq!(through.client, Some("203.0.113.9".parse().unwrap()));
+        assert!(through.vouched && !through.encrypted);
+        let stranger = Hop { is_node: false, ..node };
+        let direct = of(stranger, &[(FORWARDED_FOR, "203.0.113.9"), (FORWARDED_PROTO, "http")]);
+        assert_eq!(direct.client, Some("192.0.2.1".parse().unwrap()));
+        assert!(direct.encrypted && !direct.vouched);
     }
 
     #[test]

@@ -43,6 +43,23 @@ pub(crate) fn is_ours(host: &str, base_domain: Option<&str>) -> bool {
     }
 }
 
+/// Whether `host` is this machine as it calls itself: loopback addresses, `localhost` and what is under it.
+pub(crate) fn is_local(host: &str) -> bool {
+    let name = name_of(host);
+    let address = name.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(name).parse();
+    match address.map(|it: IpAddr| it.to_canonical()) {
+        Ok(address) => address.is_loopback(),
+        Err(_) => {
+            strip_suffix_ignoring_case(name, "localhost").is_some_and(|it| it.is_empty() || it.ends_with('.'))
+        }
+    }
+}
+
+/// The host alone.
+pub(crate) fn without_port(host: &str) -> &str {
+    name_of(host)
+}
+
 /// The host without its port and without the root's dot; an IPv6 address keeps its brackets.
 fn name_of(host: &str) -> &str {
     let name = match host.rfind(']') {

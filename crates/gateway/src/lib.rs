@@ -5,7 +5,8 @@
 //! On the way back: compression, CORS and security headers, the id echoed, one log line and two metrics.
 //!
 //! - [`Gateway`] and [`endpoint()`]: the pipeline around the services, which are [`Endpoint`]s themselves.
-//! - [`serve()`]: HTTP/1.1 and h2c on a listener, with bounded connections and a graceful end (REQ H5).
+//! - [`serve()`]: HTTP/1.1 and HTTP/2 on a listener, with bounded connections and a graceful end (REQ H5).
+//! - [`Tls`]: what makes such a listener one for HTTPS (REQ H9), and [`Certificates`], which it shows.
 //!
 //! A service sees the path without its prefix and, as request extensions, `Arc<common::Project>`, [`common::Caller`],
 //! [`common::RequestId`], [`common::PublicUrl`] and [`common::ClientAddress`].
@@ -27,6 +28,7 @@ mod events;
 mod forwarded;
 mod framing;
 mod host;
+mod https;
 mod network;
 mod operations;
 mod pipeline;
@@ -38,6 +40,7 @@ mod serve;
 mod state;
 mod strict;
 mod timing;
+mod tls;
 mod tokens;
 
 pub use config::{Config, ServiceLimits};
@@ -47,3 +50,4 @@ pub use network::{Network, NetworkError};
 pub use pipeline::endpoint;
 pub use serve::{Drained, Listener, Peer, ServeSettings, serve};
 pub use state::{Gateway, Metrics, Services};
+pub use tls::{Certificates, PemFiles, Tls, TlsError, TlsSettings};

@@ -56,12 +56,12 @@ struct Visit {
 impl Visit {
     fn of(gateway: &Inner, request: &Request<Body>) -> Self {
         let peer = request.extensions().get::<Peer>().cloned();
-        let address = peer.as_ref().map(|it| it.address.ip());
+        let hop = peer.as_ref().map(Peer::hop);
         let header = |name: HeaderName| request.headers().get(name).cloned();
         Self {
             id: gateway.request_ids.of(request.headers()),
             route: if gateway.config.direct { route::DIRECT } else { route::find(request.uri().path()) },
-            origin: Origin::of(address, request.headers(), request.uri(), gateway.trusted_proxies()),
+            origin: Origin::of(hop, request.headers(), request.uri(), gateway.trusted_proxies()),
             peer,
             method: request.method().clone(),
             project: None,
@@ -102,7 +102,7 @@ async fn enter(gateway: Arc<Inner>, request: Request<Body>) -> Response<Body> {
     timing::tell(visit.project.as_deref(), visit.admission, &mut response);
     let headers = response.headers_mut();
     cors::mark(visit.route.target, visit.origins(&gateway.config), visit.page.as_ref(), headers);
-    security::protect(headers, visit.origin.encrypted);
+    security::protect(headers, visit.origin.encrypted && !host::is_local(&visit.origin.host));
     request_id::echo(&visit.id, headers);
     headers.extend(visit.trace.take());
     let response = compress::compress(&visit.method, visit.accept_encoding.take(), response).await;
@@ -126,6 +126,12 @@ fn refuse(error: &Error, visit: &Visit) -> Response<Body> {
 }
 
 async fn answer(gateway: &Inner, visit: &mut Visit, request: Request<Body>) -> Result<Response<Body>, Error> {
+    if let Some(https) = gateway.https.get()
+        && let Some(elsewhere) =
+            https.elsewhere(visit.route.target, (&visit.origin, visit.peer.as_ref()), &request)
+    {
+        return Ok(elsewhere);
+    }
     if cors::is_preflight(&visit.method, request.headers()) {
         // Its project may allow other origins than the operator does; without one the operator's hold.
         if visit.route.target == Target::DataApi
@@ -148,8 +154,13 @@ async fn answer(gateway: &Inner, visit: &mut Visit, request: Request<Body>) -> R
         Target::Metrics => {
             operations::metrics(gateway, visit.peer.as_ref(), &visit.method, request.headers())
         }
+        Target::Challenge => challenge(gateway, request.uri()).await.ok_or(Error::NoRoute),
         Target::Nobody => Err(Error::NoRoute),
     }
+}
+
+async fn challenge(gateway: &Inner, uri: &Uri) -> Option<Response<Body>> {
+    gateway.https.get()?.challenge(uri.path()).await
 }
 
 /// A request for a service: project, key, caller, bounds; then the service itself.

@@ -15,6 +15,8 @@ pub(crate) enum Target {
     Ready,
     /// `/metrics`: Prometheus text.
     Metrics,
+    /// What an authority asks before it signs a certificate.
+    Challenge,
     /// Nobody.
     Nobody,
 }
@@ -34,13 +36,14 @@ pub(crate) struct Route {
 pub(crate) const DIRECT: Route = Route { target: Target::DataApi, prefix: "/", cut_bytes: 0 };
 
 /// Prefixes; each matches itself and everything below it.
-const PREFIXES: [(&str, Target); 6] = [
+const PREFIXES: [(&str, Target); 7] = [
     ("/rest/v1", Target::DataApi),
     ("/auth/v1", Target::Auth),
     ("/storage/v1", Target::NotBuilt),
     ("/realtime/v1", Target::NotBuilt),
     ("/functions/v1", Target::NotBuilt),
     ("/graphql/v1", Target::NotBuilt),
+    ("/.well-known/acme-challenge", Target::Challenge),
 ];
 
 /// Whole paths, which stay as they are.
@@ -81,7 +84,7 @@ impl Target {
             Self::Auth => "auth",
             Self::DataApi => "data_api",
             Self::NotBuilt => "not_built",
-            Self::Health | Self::Ready | Self::Metrics => "operations",
+            Self::Health | Self::Ready | Self::Metrics | Self::Challenge => "operations",
             Self::Nobody => "none",
         }
     }

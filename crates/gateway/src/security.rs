@@ -9,12 +9,13 @@ const DEFAULTS: [(HeaderName, HeaderValue); 3] = [
 ];
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000; includeSubDomains");
 
-/// Add what is missing; `encrypted` when the client came by TLS (HSTS over plain HTTP means nothing, RFC 6797 §7.2).
-pub(crate) fn protect(headers: &mut HeaderMap, encrypted: bool) {
+/// Add what is missing; `pinned` when the client came by TLS to a host of the world: HSTS over plain HTTP means nothing
+/// (RFC 6797 §7.2), and on `localhost` it would keep browsers from every other server there.
+pub(crate) fn protect(headers: &mut HeaderMap, pinned: bool) {
     for (name, value) in DEFAULTS {
         headers.entry(name).or_insert(value);
     }
-    if encrypted {
+    if pinned {
         headers.entry(header::STRICT_TRANSPORT_SECURITY).or_insert(HSTS);
     }
 }

@@ -1,4 +1,4 @@
-//! HTTP/1.1 and h2c on a listener: bounded connections, no idle or stalled ones, and a graceful end (REQ H5).
+//! HTTP/1.1 and HTTP/2 on a listener, with or without TLS: bounded connections, no idle or stalled ones, and a graceful end (REQ H5).
 //!
 //! At the end: `/ready` turns 503, after [`ServeSettings::drain_delay`] the listener closes, requests in flight finish
 //! within [`ServeSettings::drain_deadline`], and what is left is cut.
@@ -10,6 +10,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::NodeName;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
@@ -18,8 +19,9 @@ use tokio_util::task::TaskTracker;
 
 use self::activity::Requests;
 use self::connection::{Connection, Signals};
-use crate::Endpoint;
 use crate::events::{self, Event};
+use crate::forwarded::Hop;
+use crate::{Endpoint, Tls};
 
 /// How long to wait before accepting again after a failure, such as too many open files.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
@@ -65,6 +67,8 @@ impl ServeSettings {
 pub enum Listener {
     /// A port.
     Tcp(TcpListener),
+    /// A port where TLS is spoken.
+    Tls(TcpListener, Tls),
     /// A socket in the file system; its peers count as this machine.
     Unix(UnixListener),
 }
@@ -72,6 +76,12 @@ pub enum Listener {
 impl From<TcpListener> for Listener {
     fn from(it: TcpListener) -> Self {
         Self::Tcp(it)
+    }
+}
+
+impl From<(TcpListener, Tls)> for Listener {
+    fn from((listener, tls): (TcpListener, Tls)) -> Self {
+        Self::Tls(listener, tls)
     }
 }
 
@@ -84,6 +94,7 @@ impl From<UnixListener> for Listener {
 /// A connection that was accepted.
 enum Stream {
     Tcp(TcpStream),
+    Tls(TcpStream, Tls),
     Unix(UnixStream),
 }
 
@@ -101,6 +112,10 @@ pub struct Drained {
 pub struct Peer {
     /// The other end: the client, or the proxy before us.
     pub address: SocketAddr,
+    /// Whether the connection is TLS.
+    pub encrypted: bool,
+    /// The node of ours that it is, by its certificate.
+    pub node: Option<Arc<NodeName>>,
     shutdown: CancellationToken,
 }
 
@@ -109,6 +124,11 @@ impl Peer {
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.shutdown.is_cancelled()
+    }
+
+    pub(crate) fn hop(&self) -> Hop {
+        let Self { address, encrypted, ref node, .. } = *self;
+        Hop { address: address.ip(), encrypted, is_node: node.is_some() }
     }
 }
 
@@ -138,13 +158,15 @@ pub async fn serve(
             () = &mut end => break,
             next = next => next,
         };
-        let peer = Peer { address, shutdown: shutdown.clone() };
+        let peer = Peer { address, encrypted: false, node: None, shutdown: shutdown.clone() };
         let connection =
             Connection { peer, settings, endpoint: endpoint.clone(), requests: Arc::clone(&requests) };
         let signals = signals.clone();
         connections.spawn(async move {
             match stream {
                 Stream::Tcp(stream) => connection.run(stream, signals).await,
+                // By itself in memory: a connection without TLS need not be as large.
+                Stream::Tls(stream, tls) => Box::pin(connection.run_encrypted(stream, tls, signals)).await,
                 Stream::Unix(stream) => connection.run(stream, signals).await,
             }
             drop(slot);
@@ -168,10 +190,13 @@ pub async fn serve(
 async fn accept(listener: &Listener) -> (Stream, SocketAddr) {
     loop {
         let accepted = match listener {
-            Listener::Tcp(listener) => listener.accept().await.map(|(stream, address)| {
-                let _without_it_small_answers_wait = stream.set_nodelay(true);
-                (Stream::Tcp(stream), address)
-            }),
+            Listener::Tcp(listener) => {
+                listener.accept().await.map(|(stream, address)| (Stream::Tcp(prompt(stream)), address))
+            }
+            Listener::Tls(listener, tls) => listener
+                .accept()
+                .await
+                .map(|(stream, address)| (Stream::Tls(prompt(stream), tls.clone()), address)),
             Listener::Unix(listener) => listener
                 .accept()
                 .await
@@ -185,4 +210,9 @@ async fn accept(listener: &Listener) -> (Stream, SocketAddr) {
             }
         }
     }
+}
+
+fn prompt(stream: TcpStream) -> TcpStream {
+    let _without_it_small_answers_wait = stream.set_nodelay(true);
+    stream
 }

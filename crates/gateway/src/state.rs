@@ -1,17 +1,18 @@
 //! The gateway's state: one handle, cheap to clone, built by the `madbase` crate.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use common::{Directory, ProjectRef, SessionCheck};
 
 use crate::events::Measures;
+use crate::https::Https;
 use crate::operations::Readiness;
 use crate::projects::Projects;
 use crate::request_id::RequestIds;
 use crate::strict::Check;
 use crate::tokens::Tokens;
-use crate::{Config, Endpoint, Network};
+use crate::{Config, Endpoint, Network, Tls};
 
 /// The services, which see paths without their prefixes.
 #[derive(Debug, Clone)]
@@ -50,6 +51,7 @@ pub(crate) struct Inner {
     pub(crate) readiness: Readiness,
     pub(crate) request_ids: RequestIds,
     pub(crate) sessions: Check,
+    pub(crate) https: OnceLock<Https>,
 }
 
 impl Gateway {
@@ -61,14 +63,30 @@ impl Gateway {
         let tokens = Tokens::new(&config, Arc::clone(&measures));
         let (readiness, request_ids) = (Readiness::default(), RequestIds::default());
         let sessions = Check::new();
-        let inner =
-            Inner { config, services, metrics, projects, tokens, measures, readiness, request_ids, sessions };
+        let inner = Inner {
+            config,
+            services,
+            metrics,
+            projects,
+            tokens,
+            measures,
+            readiness,
+            request_ids,
+            sessions,
+            https: OnceLock::new(),
+        };
         Self { inner: Arc::new(inner) }
     }
 
     /// Ask `sessions` whether a token's session stands, for projects with strict sessions. Only the first call counts.
     pub fn check_sessions(&self, sessions: Arc<dyn SessionCheck>) {
         let _ = self.inner.sessions.set(sessions);
+    }
+
+    /// What comes unencrypted is sent to `port`, where `tls` is spoken, as soon as that has a certificate; questions of
+    /// authorities are answered (REQ H9). Only the first call counts.
+    pub fn encrypt(&self, tls: Tls, port: u16) {
+        let _ = self.inner.https.set(Https { tls, port });
     }
 
     /// The configuration of `reference` changed: the next request asks for it again.

@@ -19,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::activity::{Activity, InFlight, Requests, Verdict, Watched};
 use super::{Peer, ServeSettings};
-use crate::Endpoint;
 use crate::events::{self, Event};
+use crate::{Endpoint, Tls};
 
 /// The largest head of a request, in bytes.
 const MAX_HEAD_BYTES: u32 = 64 * 1024;
@@ -46,6 +46,21 @@ pub(super) struct Connection {
 }
 
 impl Connection {
+    /// As [`Self::run`], after the handshake; a signal ends that at once, for nothing was asked yet.
+    pub(super) async fn run_encrypted<S>(mut self, stream: S, tls: Tls, signals: Signals)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let met = tokio::select! {
+            met = tls.accept(stream) => met,
+            () = signals.draining.cancelled() => None,
+        };
+        let Some(met) = met else { return };
+        self.peer.encrypted = true;
+        self.peer.node = met.node.map(Arc::new);
+        self.run(met.stream, signals).await;
+    }
+
     /// Serve `stream` until its end, or until a signal or a silence ends it.
     pub(super) async fn run<S>(self, stream: S, signals: Signals)
     where

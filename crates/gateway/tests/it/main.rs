@@ -13,4 +13,5 @@ mod projects;
 mod shutdown;
 mod strict;
 mod telling;
+mod tls;
 mod world;
