@@ -1,21 +1,25 @@
 //! The lock under which roles, databases and migrations change: one at a time in the whole cluster.
 //!
 //! An advisory lock belongs to a database, so it is taken in the one that the administrator's URL names, which exists
-//! before ours do. It ends with its connection, hence also with a process that dies.
+//! before ours do. Only PostgreSQL has a say in it: Redis may forget. A process that loses it, dead or cut off, loses the
+//! connection that it works on as well.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use store::Server;
 use store::postgres::Client;
+use store::{DistributedLock, Locks, Redis, Server};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::Error;
 
-/// "madbase" as a number, so that other users of advisory locks do not meet it by chance.
-const KEY: i64 = 0x006d_6164_6261_7365;
+const NAME: &str = "provisioning";
+
+/// How long the lock outlives a process that falls silent.
+const TTL_SECS: u64 = 30;
 
 /// Longest wait for another node that provisions.
-const WAIT: &str = "set lock_timeout = '10min'; set application_name = 'madbase provisioning'";
+const WAIT: Duration = Duration::from_secs(600);
 
 /// The most changes of one process that wait for their turn.
 const MAX_WAITING: usize = 32;
@@ -35,29 +39,30 @@ impl Queue {
     /// Wait for the turn, then for the cluster's lock.
     ///
     /// # Errors
-    /// [`Error::Busy`] at once when too many wait already; [`Error::Store`] when PostgreSQL does not answer,
-    /// or another node holds the lock for ten minutes.
+    /// [`Error::Busy`] at once when too many wait already, or when another node holds the lock for ten minutes;
+    /// [`Error::Store`] when PostgreSQL does not answer.
     pub(crate) async fn lock(&self, server: &Server) -> Result<ClusterLock, Error> {
         let place = self.places.clone().try_acquire_owned().map_err(|_| Error::Busy)?;
         let turn = self.turn.clone().acquire_owned().await.map_err(|it| Error::Broken(it.into()))?;
-        Ok(ClusterLock { client: acquire(server).await?, _place: place, _turn: turn })
+        let database = server.database().unwrap_or("postgres");
+        let lock = DistributedLock::new(&Locks::new(&Redis::none(), server, database), NAME, TTL_SECS);
+        if !lock.acquire_within(WAIT).await? {
+            return Err(Error::Busy);
+        }
+        let (client, _) = server.admin_until(database, lock.lost()).await?;
+        client.batch_execute("set application_name = 'madbase provisioning'").await?;
+        Ok(ClusterLock { client, _lock: lock, _place: place, _turn: turn })
     }
 }
 
 /// Held until dropped.
 #[derive(Debug)]
 pub(crate) struct ClusterLock {
-    /// Also serves for what must run outside any project's database.
+    /// Serves for what must run outside any project's database; ends with the lock.
     pub(crate) client: Client,
+    _lock: DistributedLock,
     _place: OwnedSemaphorePermit,
     _turn: OwnedSemaphorePermit,
-}
-
-async fn acquire(server: &Server) -> Result<Client, Error> {
-    let client = server.admin(server.database().unwrap_or("postgres")).await?;
-    client.batch_execute(WAIT).await?;
-    client.execute("select pg_advisory_lock($1)", &[&KEY]).await?;
-    Ok(client)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use common::Directory as _;
 use control_plane::{Error, NewProject, ServiceMigrations};
 use futures_util::future::join;
 use refinery::{Migration, Runner};
+use store::{DistributedLock, Locks, Redis};
 use testkit::run;
 
 use crate::{Installation, admin, text, unique};
@@ -48,8 +49,10 @@ fn a_start_that_finds_everything_current_waits_for_no_lock() {
         let it = Installation::new();
         it.start(release(1)).await.unwrap();
         // Whoever provisions holds this; a current installation must not notice, nor write anything.
-        let holder = it.maintenance().await;
-        holder.batch_execute("select pg_advisory_lock(x'006d616462617365'::bigint)").await.unwrap();
+        let server = testkit::server().await.store();
+        let locks = Locks::new(&Redis::none(), &server, server.database().unwrap_or("postgres"));
+        let holder = DistributedLock::new(&locks, "provisioning", 60);
+        assert!(holder.acquire_within(std::time::Duration::from_secs(60)).await.unwrap());
         let counts = "select sum(n_tup_ins + n_tup_upd)::text from pg_stat_user_tables";
         let before = text(&it.control().await, counts).await;
         let limit = std::time::Duration::from_secs(20);

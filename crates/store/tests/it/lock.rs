@@ -103,6 +103,8 @@ fn a_holder_whose_session_ends_hears_of_it_and_its_work_stops() {
         assert!(a.acquire().await);
         let first = a.fence().unwrap();
         let stopped = AtomicBool::new(true);
+        let (under_it, gone) = db.server.admin_until(&db.name, a.lost()).await.unwrap();
+        under_it.batch_execute("select 1").await.unwrap();
         let work = a.while_held(async {
             sleep(SOON).await;
             stopped.store(false, Ordering::SeqCst);
@@ -116,6 +118,8 @@ fn a_holder_whose_session_ends_hears_of_it_and_its_work_stops() {
         let (done, ()) = tokio::join!(timeout(SOON / 2, work), killing);
         assert_eq!(done.unwrap(), None);
         assert!(stopped.load(Ordering::SeqCst) && !a.is_held());
+        timeout(SOON, gone.cancelled()).await.unwrap();
+        under_it.batch_execute("select 1").await.unwrap_err();
         assert!(b.acquire_within(SOON).await.unwrap());
         assert!(b.fence().unwrap() > first);
         assert!(!a.acquire().await, "the first one may ask again, in vain");
