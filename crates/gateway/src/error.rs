@@ -79,6 +79,14 @@ pub enum Error {
     /// The service did not answer in time.
     #[error("Processing this request timed out, please retry after a moment.")]
     Timeout,
+    /// No worker took the request in time; nothing of it was sent.
+    #[error("No worker is available right now, please retry after a moment.")]
+    NoWorker,
+    /// The worker went away with the request. Whether it was done is unknown.
+    #[error(
+        "The worker was lost before it answered, the request may have been done; please check and retry."
+    )]
+    WorkerLost,
     /// Metrics are for loopback and trusted peers.
     #[error("Metrics are not served to this address")]
     MetricsHidden,
@@ -99,9 +107,12 @@ impl Error {
                 ErrorKind::Unauthenticated
             }
             Self::UnknownProject | Self::NoRoute | Self::NotBuilt { .. } => ErrorKind::NotFound,
-            Self::NoDirectory { .. } | Self::NoSettings | Self::Timeout | Self::SessionUnknown => {
-                ErrorKind::Unavailable
-            }
+            Self::NoDirectory { .. }
+            | Self::NoSettings
+            | Self::Timeout
+            | Self::SessionUnknown
+            | Self::NoWorker
+            | Self::WorkerLost => ErrorKind::Unavailable,
             Self::Method { .. } => ErrorKind::Invalid,
             Self::BodyTooLarge { .. } => ErrorKind::Limited,
             Self::MetricsHidden => ErrorKind::Forbidden,
@@ -129,6 +140,8 @@ impl Error {
             Self::Method { .. } => "method_not_allowed",
             Self::BodyTooLarge { .. } => "request_entity_too_large",
             Self::Timeout => "request_timeout",
+            Self::NoWorker => "worker_unavailable",
+            Self::WorkerLost => "worker_lost",
             Self::MetricsHidden => "metrics_hidden",
             Self::Panicked | Self::Broken => "unexpected_failure",
         }
@@ -141,6 +154,7 @@ impl Error {
             Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::WorkerLost => StatusCode::BAD_GATEWAY,
             Self::NoKey
             | Self::WrongKey
             | Self::Token(_)
@@ -151,6 +165,7 @@ impl Error {
             | Self::UnknownProject
             | Self::NoDirectory { .. }
             | Self::NoSettings
+            | Self::NoWorker
             | Self::NoRoute
             | Self::NotBuilt { .. }
             | Self::MetricsHidden
@@ -238,7 +253,12 @@ impl Error {
                 insert(headers, header::WWW_AUTHENTICATE, r#"Bearer error="invalid_token""#);
             }
             Self::AnonymousDisabled => insert(headers, header::WWW_AUTHENTICATE, "Bearer"),
-            Self::NoDirectory { .. } | Self::NoSettings | Self::SessionUnknown | Self::Timeout => {
+            Self::NoDirectory { .. }
+            | Self::NoSettings
+            | Self::SessionUnknown
+            | Self::Timeout
+            | Self::NoWorker
+            | Self::WorkerLost => {
                 insert(headers, header::RETRY_AFTER, "1");
             }
             Self::Method { allowed } => insert(headers, header::ALLOW, allowed),

@@ -41,6 +41,18 @@ pub(crate) enum Event<'a> {
     Draining { in_flight: usize },
     /// All connections are closed.
     Drained(&'a Drained),
+    /// A worker is on the list that was not.
+    WorkerAdded { worker: &'a str },
+    /// A worker is on the list no longer.
+    WorkerRemoved { worker: &'a str },
+    /// What a worker says about itself, or what its silence says, has changed.
+    WorkerStands { worker: &'a str, standing: &'static str },
+    /// A worker gets no requests for a while.
+    WorkerSuspended { worker: &'a str, reason: &'static str, length: Duration },
+    /// There is no connection to a worker.
+    WorkerUnreachable { worker: &'a str, error: &'a std::io::Error },
+    /// A worker went away with a request.
+    WorkerLost { worker: &'a str, error: &'a hyper::Error },
 }
 
 /// One line of the access log.
@@ -83,6 +95,24 @@ pub(crate) fn emit(event: Event<'_>) {
                 cut = report.cut,
                 "drained: all connections are closed"
             );
+        }
+        Event::WorkerAdded { worker } => tracing::info!(worker.id = worker, "a worker was found"),
+        Event::WorkerRemoved { worker } => {
+            tracing::info!(worker.id = worker, "a worker is gone from the list")
+        }
+        Event::WorkerStands { worker, standing } => {
+            tracing::info!(worker.id = worker, standing, "a worker stands differently");
+        }
+        Event::WorkerSuspended { worker, reason, length } => {
+            let length_ms = length.as_millis();
+            tracing::warn!(worker.id = worker, reason, length_ms, "a worker gets no requests for a while");
+        }
+        Event::WorkerUnreachable { worker, error } => {
+            tracing::debug!(worker.id = worker, %error, "a worker cannot be reached");
+        }
+        Event::WorkerLost { worker, error } => {
+            let source = error.source().map(tracing::field::display);
+            tracing::warn!(worker.id = worker, %error, source, "a worker was lost with a request");
         }
     }
 }

@@ -8,7 +8,9 @@
 //! - [`serve()`]: HTTP/1.1 and HTTP/2 on a listener, with bounded connections and a graceful end (REQ H5).
 //! - [`Tls`]: what makes such a listener one for HTTPS (REQ H9), and [`Certificates`], which it shows.
 //!
-//! A service sees the path without its prefix and, as request extensions, `Arc<common::Project>`, [`common::Caller`],
+//! - [`Workers`]: a service that other processes answer, as an [`Endpoint`] (REQ H6).
+//!
+//! A service in this process sees the path without its prefix and, as request extensions, `Arc<common::Project>`, [`common::Caller`],
 //! [`common::RequestId`], [`common::PublicUrl`] and [`common::ClientAddress`].
 //!
 //! Deliberately absent: SQL, knowledge of a service's routes beyond the few that are open without a key, and rights.
@@ -25,6 +27,7 @@ mod credentials;
 mod endpoint;
 mod error;
 mod events;
+mod forward;
 mod forwarded;
 mod framing;
 mod host;
@@ -46,6 +49,7 @@ mod tokens;
 pub use config::{Config, ServiceLimits};
 pub use endpoint::Endpoint;
 pub use error::Error;
+pub use forward::{WorkerAddress, WorkerSettings, WorkerStanding, WorkerUrlError, Workers};
 pub use network::{Network, NetworkError};
 pub use pipeline::endpoint;
 pub use serve::{Drained, Listener, Peer, ServeSettings, serve};

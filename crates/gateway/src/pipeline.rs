@@ -15,6 +15,7 @@ use crate::admission::{Admitted, Door};
 use crate::config::{Config, ServiceLimits};
 use crate::credentials::{self, Credentials};
 use crate::events::{self, Answered, Event};
+use crate::forward::{Passage, Tunnel};
 use crate::forwarded::Origin;
 use crate::host::{self, Named};
 use crate::route::{self, Route, Target};
@@ -104,7 +105,9 @@ async fn enter(gateway: Arc<Inner>, request: Request<Body>) -> Response<Body> {
     cors::mark(visit.route.target, visit.origins(&gateway.config), visit.page.as_ref(), headers);
     security::protect(headers, visit.origin.encrypted && !host::is_local(&visit.origin.host));
     request_id::echo(&visit.id, headers);
-    headers.extend(visit.trace.take());
+    if let Some((name, value)) = visit.trace.take() {
+        headers.insert(name, value);
+    }
     let response = compress::compress(&visit.method, visit.accept_encoding.take(), response).await;
     gateway.measures.answered(&Answered {
         method: &visit.method,
@@ -194,20 +197,31 @@ async fn forward(
         body_limit::discard(&head.headers, body).await;
         return Err(Error::BodyTooLarge { max_bytes: limits.max_body_bytes });
     }
-    if !gateway.config.direct {
-        *request.uri_mut() = inner_uri(request.uri(), visit.route.cut_bytes);
+    // Workers see the request as it came, and find out for themselves whose it is.
+    if service.workers().is_none() {
+        if !gateway.config.direct {
+            *request.uri_mut() = inner_uri(request.uri(), visit.route.cut_bytes);
+        }
+        introduce(gateway, visit, &mut request, (project, admitted));
     }
-    introduce(gateway, visit, &mut request, (project, admitted));
     let (head, body) = request.into_parts();
     let (body, overflow) = body_limit::limit(body, limits.max_body_bytes);
-    let answer = within(limits.timeout, service.answer(Request::from_parts(head, body))).await;
+    let request = Request::from_parts(head, body);
+    let answer = match service.workers() {
+        None => within(limits.timeout, service.answer(request)).await.map(Ok),
+        Some(workers) => {
+            let passage = Passage { id: &visit.id, origin: &visit.origin };
+            within(limits.timeout, workers.forward(request, &passage)).await
+        }
+    };
     if overflow.happened() {
         return Err(Error::BodyTooLarge { max_bytes: limits.max_body_bytes });
     }
-    match answer {
-        Some(response) => framing::reframe(&visit.method, response),
-        None => Err(Error::Timeout),
+    let response = answer.unwrap_or(Err(Error::Timeout))?;
+    if response.extensions().get::<Tunnel>().is_some() {
+        return Ok(response);
     }
+    framing::reframe(&visit.method, response)
 }
 
 /// What comes of `answer` within `limit`.

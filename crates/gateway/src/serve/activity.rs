@@ -5,8 +5,8 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::ServeSettings;
+use crate::forward::Tunnel;
 
 /// Requests of all connections of a listener.
 #[derive(Debug, Default)]
@@ -49,6 +50,8 @@ pub(super) struct Activity {
     /// Since when a write waits for the client; 0 when none does.
     blocked_ms: AtomicU64,
     requests: Arc<Requests>,
+    /// Where the bytes go once HTTP has ended on the connection.
+    tunnel: Mutex<Option<Tunnel>>,
 }
 
 /// What to do about a connection.
@@ -73,7 +76,13 @@ impl Activity {
             multiplexed: AtomicBool::new(false),
             blocked_ms: AtomicU64::new(0),
             requests,
+            tunnel: Mutex::default(),
         })
+    }
+
+    /// What the connection goes on as, if its last answer said so.
+    pub(super) fn tunnel(&self) -> Option<Tunnel> {
+        self.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// A request's head is complete; it counts until the returned value is dropped.
@@ -133,6 +142,13 @@ impl Activity {
 /// A request that is not answered to its last byte yet.
 #[derive(Debug)]
 pub(super) struct InFlight(Arc<Activity>);
+
+impl InFlight {
+    /// The connection goes on as `tunnel` when the answer is written.
+    pub(super) fn becomes(&self, tunnel: Tunnel) {
+        *self.0.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {

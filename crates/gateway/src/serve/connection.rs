@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::activity::{Activity, InFlight, Requests, Verdict, Watched};
 use super::{Peer, ServeSettings};
 use crate::events::{self, Event};
+use crate::forward::Tunnel;
 use crate::{Endpoint, Tls};
 
 /// The largest head of a request, in bytes.
@@ -80,10 +81,10 @@ impl Connection {
             tokio::select! {
                 biased;
                 end = connection.as_mut() => {
-                    if let Err(error) = end {
-                        events::emit(Event::ConnectionFailed(error.as_ref()));
+                    match end {
+                        Ok(()) => break,
+                        Err(error) => return events::emit(Event::ConnectionFailed(error.as_ref())),
                     }
-                    return;
                 }
                 () = signals.cut.cancelled() => return,
                 () = signals.draining.cancelled(), if !ending => {
@@ -99,6 +100,12 @@ impl Connection {
                     }
                     Verdict::Idle | Verdict::Stalled => return,
                 },
+            }
+        }
+        if let Some(tunnel) = activity.tunnel() {
+            tokio::select! {
+                () = tunnel.run() => {}
+                () = signals.cut.cancelled() => {}
             }
         }
     }
@@ -130,9 +137,16 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Answering>, Infallible> {
     let mut request = request.map(Body::new);
-    request.extensions_mut().insert(peer);
     let head_only = request.method() == Method::HEAD;
+    let ends = (request.version() == Version::HTTP_11).then(|| peer.clone());
+    request.extensions_mut().insert(peer);
     let mut response = endpoint.answer(request).await;
+    if let Some(tunnel) = response.extensions_mut().remove::<Tunnel>() {
+        in_flight.becomes(tunnel);
+    } else if ends.is_some_and(|it| it.is_draining()) {
+        // Whoever keeps connections, such as a proxy before us, goes elsewhere at once.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     // axum measures the empty body of a service's answer to HEAD; that is not the length of the answer to GET.
     if head_only && response.headers().get(header::CONTENT_LENGTH) == Some(&HeaderValue::from_static("0")) {
         response.headers_mut().remove(header::CONTENT_LENGTH);

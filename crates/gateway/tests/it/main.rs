@@ -7,6 +7,7 @@ mod answers;
 mod configured;
 mod contract;
 mod direct;
+mod forward;
 mod limits;
 mod operations;
 mod projects;

@@ -19,7 +19,7 @@ use common::{
     ApiKeys, Caller, ClientAddress, Directory, DirectoryError, Finding, Login, Logins, Project, ProjectId,
     ProjectRef, PublicUrl, RequestId, StageTimes,
 };
-use gateway::{Config, Drained, Endpoint, Gateway, Metrics, ServeSettings, Services};
+use gateway::{Config, Drained, Endpoint, Gateway, Metrics, ServeSettings, ServiceLimits, Services, Workers};
 use http::{HeaderMap, StatusCode, Uri};
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
@@ -138,11 +138,34 @@ impl World {
         Self::served(Config::default(), ServeSettings::default(), directory).await
     }
 
+    /// A node of a cluster whose nodes share `shelf`: `data_api` answers `/rest/v1`.
+    pub(crate) async fn node(shelf: &Arc<Shelf>, data_api: Endpoint, settings: ServeSettings) -> Self {
+        let trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
+        let config = Config { trusted_proxies, ..Config::default() };
+        let directory = Arc::clone(shelf) as Arc<dyn Directory>;
+        Self { shelf: Arc::clone(shelf), ..Self::before(config, settings, directory, data_api).await }
+    }
+
+    /// A proxy before `workers`, with other bounds.
+    pub(crate) async fn bounded(data_api: ServiceLimits, workers: &Workers) -> Self {
+        let shelf = Arc::new(Shelf::default());
+        shelf.put(project("default", 1));
+        let config = Config { data_api, ..Config::default() };
+        let directory = Arc::clone(&shelf) as Arc<dyn Directory>;
+        Self::before(config, ServeSettings::default(), directory, workers.clone().into()).await
+    }
+
     async fn served(config: Config, settings: ServeSettings, directory: Arc<dyn Directory>) -> Self {
-        let services = Services {
-            auth: Endpoint::behind(service("auth")),
-            data_api: Endpoint::behind(service("data_api")),
-        };
+        Self::before(config, settings, directory, Endpoint::behind(service("data_api"))).await
+    }
+
+    async fn before(
+        config: Config,
+        settings: ServeSettings,
+        directory: Arc<dyn Directory>,
+        data_api: Endpoint,
+    ) -> Self {
+        let services = Services { auth: Endpoint::behind(service("auth")), data_api };
         let metrics = Metrics(Arc::new(|| "madbase_up 1\n".into()));
         let gateway = Gateway::new(config, directory, services, metrics);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -169,7 +192,7 @@ impl World {
 }
 
 /// A service that tells what it was given, and a few routes that misbehave.
-fn service(name: &'static str) -> Router {
+pub(crate) fn service(name: &'static str) -> Router {
     let echo = move |uri: Uri, headers: HeaderMap, request: Request| async move {
         let extensions = request.extensions();
         let caller = extensions.get::<Caller>().map(

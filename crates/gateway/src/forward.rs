@@ -1,0 +1,349 @@
+//! Requests that other processes answer: a set of workers, the choice among them, and what happens when one fails.
+//!
+//! A request goes to the worker with the fewest unanswered requests. It moves on to another one when nothing of it was
+//! sent yet, or when it is safe to repeat and the answer never began; else the client hears 502. While no worker takes
+//! requests it waits, for [`WorkerSettings::wait`] at most, and hears 503 then. Bodies pass as they come, both ways.
+//!
+//! Who the workers are is told by [`Workers::set`] or [`Workers::follow`]; how they are is found out by asking their
+//! `/ready` and from what becomes of requests (`worker.rs`).
+
+mod address;
+mod answer;
+mod check;
+mod head;
+mod lane;
+mod measures;
+mod transport;
+mod tunnel;
+mod worker;
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::body::Body;
+use futures_util::{Stream, StreamExt as _};
+use http::{Request, Response, StatusCode};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::rustls::ClientConfig;
+
+use self::lane::{Exchange, Lane};
+use self::worker::{Fitness, Standing, Turn, Worker};
+use crate::Error;
+use crate::events::{self, Event};
+
+pub use self::address::{WorkerAddress, WorkerUrlError};
+pub(crate) use self::head::Passage;
+pub(crate) use self::tunnel::Tunnel;
+
+/// How workers are used.
+#[derive(Debug, Clone)]
+pub struct WorkerSettings {
+    /// Connections to one worker, and so requests at once; more wait. Default 256, a quarter of what a worker accepts.
+    pub max_connections: usize,
+    /// From the first packet to a connection that can be used, TLS included. Default 1 s.
+    pub connect_timeout: Duration,
+    /// How long a request waits for a worker that takes it. Default 5 s.
+    pub wait: Duration,
+    /// How often a request that is safe to repeat is sent again after its worker was lost. Default 2.
+    pub max_repeats: usize,
+    /// Between two checks of a worker that is well; one that is not is asked more often. Default 1 s.
+    pub check_every: Duration,
+    /// How long a check may take. Default 1 s.
+    pub check_timeout: Duration,
+    /// How long an unused connection is kept; less than the worker's own idle timeout. Default 60 s.
+    pub idle_timeout: Duration,
+    /// How long a websocket may be silent in both directions. Default 2 min.
+    pub tunnel_idle_timeout: Duration,
+    /// How encrypted workers are reached; without it they are not.
+    pub tls: Option<Arc<ClientConfig>>,
+}
+
+impl Default for WorkerSettings {
+    fn default() -> Self {
+        Self {
+            max_connections: 256,
+            connect_timeout: Duration::from_secs(1),
+            wait: Duration::from_secs(5),
+            max_repeats: 2,
+            check_every: Duration::from_secs(1),
+            check_timeout: Duration::from_secs(1),
+            idle_timeout: Duration::from_secs(60),
+            tunnel_idle_timeout: Duration::from_secs(120),
+            tls: None,
+        }
+    }
+}
+
+/// The workers behind a gateway. Cheap to clone; the last one dropped ends the checks.
+#[derive(Debug, Clone)]
+pub struct Workers {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    settings: Arc<WorkerSettings>,
+    /// Replaced as a whole.
+    set: Mutex<Arc<[Arc<Worker>]>>,
+    /// A worker may be fit that was not, or is new.
+    changed: Arc<Notify>,
+    picks: AtomicU64,
+    random: RandomState,
+}
+
+/// How one worker stands, for status pages and tests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerStanding {
+    /// Its id.
+    pub id: String,
+    /// `ready`, `unready`, `draining` or `gone`.
+    pub standing: &'static str,
+    /// Requests that it has not answered to their end.
+    pub outstanding: usize,
+}
+
+/// What became of one attempt.
+enum Attempt {
+    Answered(Response<Incoming>, Lane, Turn),
+    /// Nothing was sent.
+    Unsent(Box<Request<Body>>),
+    /// The worker was busy all the time.
+    Busy,
+    /// Sent, and no answer.
+    Lost(Arc<Worker>),
+    /// The client's own body failed.
+    Abandoned,
+}
+
+impl Workers {
+    /// A set without workers.
+    #[must_use]
+    pub fn new(settings: WorkerSettings) -> Self {
+        let shared = Shared {
+            settings: Arc::new(settings),
+            set: Mutex::new(Arc::new([])),
+            changed: Arc::default(),
+            picks: AtomicU64::new(0),
+            random: RandomState::new(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// These are the workers from now on. Those that stay keep their connections; those that go get no new requests and
+    /// finish what they have. Must be called on a runtime, which the checks run on.
+    pub fn set(&self, list: Vec<WorkerAddress>) {
+        let mut set = self.shared.set();
+        let mut next = Vec::with_capacity(list.len());
+        for address in list {
+            if next.iter().any(|it: &Arc<Worker>| it.address.is_same(&address)) {
+                continue;
+            }
+            let known = set.iter().find(|it| it.address.is_same(&address));
+            next.push(match known {
+                Some(known) => {
+                    known.tell_draining(address.draining);
+                    Arc::clone(known)
+                }
+                None => self.begin(address),
+            });
+        }
+        for gone in set.iter().filter(|it| !next.iter().any(|kept| Arc::ptr_eq(kept, it))) {
+            events::emit(Event::WorkerRemoved { worker: &gone.address.id });
+            gone.removed.cancel();
+        }
+        *set = next.into();
+        drop(set);
+        self.shared.changed.notify_waiters();
+    }
+
+    /// Replace the set by each of `lists`, as they come, until their end.
+    pub async fn follow(self, lists: impl Stream<Item = Vec<WorkerAddress>> + Send) {
+        let mut lists = std::pin::pin!(lists);
+        while let Some(list) = lists.next().await {
+            self.set(list);
+        }
+    }
+
+    /// How the workers stand now.
+    #[must_use]
+    pub fn standings(&self) -> Vec<WorkerStanding> {
+        let told = |it: &Arc<Worker>| WorkerStanding {
+            id: it.address.id.clone(),
+            standing: it.standing().label(),
+            outstanding: it.outstanding(),
+        };
+        self.shared.set().iter().map(told).collect()
+    }
+
+    fn begin(&self, address: WorkerAddress) -> Arc<Worker> {
+        events::emit(Event::WorkerAdded { worker: &address.id });
+        let worker = Worker::new(address, &self.shared.settings, Arc::clone(&self.shared.changed));
+        tokio::spawn(check::watch(Arc::clone(&worker), Arc::clone(&self.shared.settings)));
+        worker
+    }
+
+    /// The answer of a worker to `request`.
+    pub(crate) async fn forward(
+        &self,
+        request: Request<Body>,
+        passage: &Passage<'_>,
+    ) -> Result<Response<Body>, Error> {
+        let settings = &*self.shared.settings;
+        let (mut head, body) = request.into_parts();
+        let upgrade = head::prepare(&mut head, body.size_hint().exact(), passage);
+        let repeatable = head::is_safe(&head.method) && body.is_end_stream();
+        let mut request = Request::from_parts(head, body);
+        let mut deadline = Instant::now() + settings.wait;
+        let mut lost: Vec<Arc<Worker>> = Vec::new();
+        loop {
+            let turn = self.pick(&lost, deadline).await?;
+            let copy = (repeatable && lost.len() < settings.max_repeats).then(|| copy(&request));
+            match self.attempt(turn, request, deadline).await {
+                Attempt::Answered(response, lane, turn) => {
+                    return self.pass_on(response, lane, turn, upgrade).await;
+                }
+                Attempt::Unsent(_) if Instant::now() > deadline => return Err(Error::NoWorker),
+                Attempt::Unsent(unsent) => request = *unsent,
+                Attempt::Busy => return Err(Error::NoWorker),
+                Attempt::Abandoned => return Err(Error::WorkerLost),
+                Attempt::Lost(worker) => {
+                    let Some(copy) = copy else { return Err(Error::WorkerLost) };
+                    worker.measures.retries.increment(1);
+                    lost.push(worker);
+                    deadline = Instant::now() + settings.wait;
+                    request = copy;
+                }
+            }
+        }
+    }
+
+    /// The turn of a worker that takes requests, as soon as there is one.
+    async fn pick(&self, lost: &[Arc<Worker>], deadline: Instant) -> Result<Turn, Error> {
+        if let Some(turn) = self.choose(lost) {
+            return Ok(turn);
+        }
+        loop {
+            let mut changed = std::pin::pin!(self.shared.changed.notified());
+            changed.as_mut().enable();
+            if let Some(turn) = self.choose(lost) {
+                return Ok(turn);
+            }
+            timeout_at(deadline, changed).await.map_err(|_elapsed| Error::NoWorker)?;
+        }
+    }
+
+    /// The fittest worker, one that has not lost the request already, with the fewest unanswered requests; by lot if there
+    /// are several.
+    fn choose(&self, lost: &[Arc<Worker>]) -> Option<Turn> {
+        let set = Arc::clone(&self.shared.set());
+        let lot = self.shared.random.hash_one(self.shared.picks.fetch_add(1, Ordering::Relaxed));
+        let from = usize::try_from(lot % (set.len().max(1) as u64)).unwrap_or_default();
+        let rank = |it: &Arc<Worker>| {
+            (it.fitness(), lost.iter().any(|other| Arc::ptr_eq(other, it)), it.outstanding())
+        };
+        let round = set.iter().cycle().skip(from).take(set.len());
+        let best = round.map(|it| (rank(it), it)).min_by_key(|(rank, _)| *rank)?;
+        let ((fitness, ..), worker) = best;
+        (fitness != Fitness::None).then(|| worker.take_turn())
+    }
+
+    async fn attempt(&self, mut turn: Turn, request: Request<Body>, deadline: Instant) -> Attempt {
+        if !turn.wait(deadline).await {
+            turn.settle();
+            return Attempt::Busy;
+        }
+        let worker = Arc::clone(turn.worker());
+        let mut lane = match worker.resting() {
+            Some(lane) => lane,
+            None => match self.open(&worker).await {
+                Ok(lane) => lane,
+                Err(error) => {
+                    turn.settle();
+                    events::emit(Event::WorkerUnreachable { worker: &worker.address.id, error: &error });
+                    worker.stand(Standing::Gone);
+                    worker.measures.retries.increment(1);
+                    return Attempt::Unsent(Box::new(request));
+                }
+            },
+        };
+        let exchange = lane.exchange(request).await;
+        match exchange {
+            Exchange::Answered(response) => {
+                turn.settle();
+                worker.answered(response.status());
+                if head::says_close(response.headers()) {
+                    worker.stand(Standing::Draining);
+                }
+                Attempt::Answered(response, lane, turn)
+            }
+            Exchange::Unsent(request) => {
+                turn.settle();
+                worker.measures.retries.increment(1);
+                Attempt::Unsent(request)
+            }
+            Exchange::Lost(error) if error.is_user() => Attempt::Abandoned,
+            Exchange::Lost(error) => {
+                turn.settle();
+                events::emit(Event::WorkerLost { worker: &worker.address.id, error: &error });
+                worker.suspend("lost");
+                Attempt::Lost(worker)
+            }
+        }
+    }
+
+    async fn open(&self, worker: &Worker) -> std::io::Result<Lane> {
+        let settings = &self.shared.settings;
+        match timeout(settings.connect_timeout, Lane::open(&worker.address, settings)).await {
+            Ok(opened) => opened,
+            Err(elapsed) => Err(std::io::Error::new(std::io::ErrorKind::TimedOut, elapsed)),
+        }
+    }
+
+    async fn pass_on(
+        &self,
+        response: Response<Incoming>,
+        lane: Lane,
+        turn: Turn,
+        upgrade: Option<OnUpgrade>,
+    ) -> Result<Response<Body>, Error> {
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(answer::pass_on(response, lane, turn));
+        }
+        let ends = upgrade.zip(lane.into_transport().await);
+        let Some((client, worker)) = ends else { return Err(Error::WorkerLost) };
+        let (mut head, _no_body) = response.into_parts();
+        let tunnel = Tunnel::new(client, worker, turn, self.shared.settings.tunnel_idle_timeout);
+        head.extensions.clear();
+        head.extensions.insert(tunnel);
+        Ok(Response::from_parts(head, Body::empty()))
+    }
+}
+
+impl Shared {
+    fn set(&self) -> MutexGuard<'_, Arc<[Arc<Worker>]>> {
+        self.set.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        for worker in self.set().iter() {
+            worker.removed.cancel();
+        }
+    }
+}
+
+/// A request without a body, as it is.
+fn copy(request: &Request<Body>) -> Request<Body> {
+    let mut copy = Request::new(Body::empty());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    copy
+}

@@ -1,0 +1,291 @@
+//! One worker: how it stands, what it has to do, and the connections to it that rest.
+//!
+//! Two things are known about it. Its *standing* comes from its own `/ready`, from the list that names it and from failed
+//! connections. Its *suspension* comes from requests: who loses them, or answers several in a row with 502, 503 or 504,
+//! gets none for a while, and for twice as long the next time.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::lane::Lane;
+use super::measures::Measures;
+use super::{WorkerAddress, WorkerSettings};
+use crate::events::{self, Event};
+
+/// How many bad answers in a row suspend a worker.
+const MAX_BAD_ANSWERS: u32 = 5;
+/// The first suspension; each one after it, without a good answer between them, is twice as long.
+const FIRST_SUSPENSION: Duration = Duration::from_millis(500);
+const LONGEST_SUSPENSION: Duration = Duration::from_secs(30);
+/// A request that is given up unanswered after this time counts as a bad answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a worker says about itself, or what its silence says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Standing {
+    /// It takes requests.
+    Ready,
+    /// It answers, and says that it cannot work.
+    Unready,
+    /// It stops: no new requests.
+    Draining,
+    /// It cannot be reached.
+    Gone,
+}
+
+impl Standing {
+    fn of(number: u8) -> Self {
+        let all = [Self::Ready, Self::Unready, Self::Draining];
+        all.into_iter().find(|it| *it as u8 == number).unwrap_or(Self::Gone)
+    }
+
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Unready => "unready",
+            Self::Draining => "draining",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+/// How gladly a request is given to a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Fitness {
+    Good,
+    /// Suspended, or not ready by its own words: only when there is no better one.
+    Poor,
+    None,
+}
+
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) address: WorkerAddress,
+    pub(super) measures: Measures,
+    /// Cancelled when it leaves the list.
+    pub(super) removed: CancellationToken,
+    /// Makes the checker look at once.
+    pub(super) look: Notify,
+    /// Told when a request may find it fit again.
+    changed: Arc<Notify>,
+    told_draining: AtomicBool,
+    standing: AtomicU8,
+    outstanding: AtomicUsize,
+    bad_answers: AtomicU32,
+    suspensions: AtomicU32,
+    /// Milliseconds after `began`.
+    suspended_until_ms: AtomicU64,
+    began: Instant,
+    slots: Arc<Semaphore>,
+    resting: Mutex<Vec<Lane>>,
+    max_resting: usize,
+}
+
+impl Worker {
+    pub(super) fn new(address: WorkerAddress, settings: &WorkerSettings, changed: Arc<Notify>) -> Arc<Self> {
+        Arc::new(Self {
+            measures: Measures::new(&address.id),
+            removed: CancellationToken::new(),
+            look: Notify::new(),
+            changed,
+            told_draining: AtomicBool::new(address.draining),
+            standing: AtomicU8::new(Standing::Ready as u8),
+            outstanding: AtomicUsize::new(0),
+            bad_answers: AtomicU32::new(0),
+            suspensions: AtomicU32::new(0),
+            suspended_until_ms: AtomicU64::new(0),
+            began: Instant::now(),
+            slots: Arc::new(Semaphore::new(settings.max_connections)),
+            resting: Mutex::default(),
+            max_resting: settings.max_connections,
+            address,
+        })
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        if self.told_draining.load(Relaxed) {
+            return Standing::Draining;
+        }
+        Standing::of(self.standing.load(Relaxed))
+    }
+
+    pub(super) fn outstanding(&self) -> usize {
+        self.outstanding.load(Relaxed)
+    }
+
+    pub(super) fn fitness(&self) -> Fitness {
+        match self.standing() {
+            Standing::Ready if !self.is_suspended() => Fitness::Good,
+            Standing::Ready | Standing::Unready => Fitness::Poor,
+            Standing::Draining | Standing::Gone => Fitness::None,
+        }
+    }
+
+    fn is_suspended(&self) -> bool {
+        let until = self.suspended_until_ms.load(Relaxed);
+        until > 0 && self.now_ms() < until
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The list says whether it is about to stop.
+    pub(super) fn tell_draining(&self, draining: bool) {
+        if self.told_draining.swap(draining, Relaxed) && !draining {
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// What a check, an answer or a failed connection says.
+    pub(super) fn stand(&self, standing: Standing) {
+        let before = Standing::of(self.standing.swap(standing as u8, Relaxed));
+        if before == standing {
+            return;
+        }
+        events::emit(Event::WorkerStands { worker: &self.address.id, standing: standing.label() });
+        match standing {
+            Standing::Ready | Standing::Unready => self.changed.notify_waiters(),
+            Standing::Draining | Standing::Gone => {
+                self.look.notify_one();
+                if standing == Standing::Gone {
+                    self.rest().clear();
+                }
+            }
+        }
+    }
+
+    /// The head of an answer came.
+    pub(super) fn answered(&self, status: StatusCode) {
+        let bad = [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT];
+        if bad.contains(&status) {
+            self.bad_answer();
+        } else if self.bad_answers.load(Relaxed) > 0 || self.suspensions.load(Relaxed) > 0 {
+            self.bad_answers.store(0, Relaxed);
+            self.suspensions.store(0, Relaxed);
+        }
+    }
+
+    fn bad_answer(&self) {
+        if self.bad_answers.fetch_add(1, Relaxed) + 1 >= MAX_BAD_ANSWERS {
+            self.suspend("bad_answers");
+        }
+    }
+
+    /// Give it no requests for a while.
+    pub(super) fn suspend(&self, reason: &'static str) {
+        if self.is_suspended() {
+            return;
+        }
+        self.bad_answers.store(0, Relaxed);
+        let times = self.suspensions.fetch_add(1, Relaxed).min(16);
+        let length = FIRST_SUSPENSION.saturating_mul(1 << times).min(LONGEST_SUSPENSION);
+        let length_ms = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+        self.suspended_until_ms.store(self.now_ms() + length_ms, Relaxed);
+        self.measures.ejections.increment(1);
+        events::emit(Event::WorkerSuspended { worker: &self.address.id, reason, length });
+        self.look.notify_one();
+    }
+
+    /// Count a request as this worker's, before it has a connection.
+    pub(super) fn take_turn(self: &Arc<Self>) -> Turn {
+        self.outstanding.fetch_add(1, Relaxed);
+        self.measures.picks.increment(1);
+        self.measures.outstanding.increment(1.0);
+        Turn { worker: Arc::clone(self), slot: None, since: Some(Instant::now()) }
+    }
+
+    /// As a turn, without counting as a choice: for checks.
+    pub(super) fn visit(self: &Arc<Self>) -> Turn {
+        self.outstanding.fetch_add(1, Relaxed);
+        self.measures.outstanding.increment(1.0);
+        Turn { worker: Arc::clone(self), slot: None, since: None }
+    }
+
+    /// The connection that rested last, if there is one.
+    pub(super) fn resting(&self) -> Option<Lane> {
+        self.rest().pop()
+    }
+
+    /// Let a free connection rest.
+    pub(super) fn keep(&self, mut lane: Lane) {
+        if self.removed.is_cancelled() || self.standing() == Standing::Gone {
+            return;
+        }
+        lane.rested = Instant::now();
+        let mut resting = self.rest();
+        if resting.len() < self.max_resting {
+            resting.push(lane);
+        }
+    }
+
+    /// Close connections that have rested for `limit`, and those that the worker has closed.
+    pub(super) fn tidy(&self, limit: Duration) {
+        // A draining worker gets nothing new, and waits for its connections to close.
+        if matches!(self.standing(), Standing::Gone | Standing::Draining) || self.removed.is_cancelled() {
+            self.rest().clear();
+            return;
+        }
+        self.rest().retain_mut(|it| it.rested.elapsed() < limit && !it.is_stale());
+    }
+
+    /// Close all resting connections.
+    pub(super) fn close(&self) {
+        self.rest().clear();
+    }
+
+    fn rest(&self) -> MutexGuard<'_, Vec<Lane>> {
+        self.resting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request that is a worker's to answer; it counts until this is dropped.
+#[derive(Debug)]
+pub(super) struct Turn {
+    worker: Arc<Worker>,
+    slot: Option<OwnedSemaphorePermit>,
+    /// None once its answer began.
+    since: Option<Instant>,
+}
+
+impl Turn {
+    pub(super) fn worker(&self) -> &Arc<Worker> {
+        &self.worker
+    }
+
+    /// Wait until the worker may have one more connection; at once as a rule.
+    pub(super) async fn wait(&mut self, deadline: Instant) -> bool {
+        let slots = &self.worker.slots;
+        self.slot = match Arc::clone(slots).try_acquire_owned() {
+            Ok(slot) => Some(slot),
+            Err(_none_free) => {
+                let waiting = tokio::time::timeout_at(deadline, Arc::clone(slots).acquire_owned());
+                waiting.await.ok().and_then(Result::ok)
+            }
+        };
+        self.slot.is_some()
+    }
+
+    /// The answer began, or nothing was sent: that the request ends now says nothing about the worker.
+    pub(super) fn settle(&mut self) {
+        self.since = None;
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.worker.outstanding.fetch_sub(1, Relaxed);
+        self.worker.measures.outstanding.decrement(1.0);
+        if self.since.is_some_and(|it| it.elapsed() >= PATIENCE) {
+            self.worker.bad_answer();
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Workers that refuse, hang up, stay silent or leave: what moves on, and what the client hears.
+
+use std::time::Duration;
+
+use gateway::{Config, ServeSettings, ServiceLimits, WorkerSettings, Workers};
+use tokio::time::{Instant, sleep};
+
+use super::cluster::{Manner, OK, SICK, Upstream, before, listed, nobody, proxy, shelf, until, worker};
+use crate::world::{World, show};
+
+const HEADERS: [&str; 3] = ["content-type", "retry-after", "proxy-status"];
+
+fn impatient() -> WorkerSettings {
+    WorkerSettings { wait: Duration::from_millis(300), ..WorkerSettings::default() }
+}
+
+#[tokio::test]
+async fn nothing_is_lost_when_nobody_listens_at_an_address() {
+    let upstream = Upstream::new(Manner::Say(OK)).await;
+    let (proxy, _) = before(&[nobody().await, nobody().await, upstream.address], impatient()).await;
+    for _ in 0..20 {
+        assert_eq!(proxy.post("/rest/v1/x").body("{}").send().await.unwrap().status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn a_read_moves_on_when_its_worker_hangs_up_and_a_write_does_not() {
+    let (bad, good) = (Upstream::new(Manner::Hang).await, Upstream::new(Manner::Say(OK)).await);
+    let (proxy, workers) = before(&[bad.address], impatient()).await;
+    let write = proxy.post("/rest/v1/x").header("x-request-id", "one").send().await.unwrap();
+    insta::assert_snapshot!(show(write, &HEADERS).await, @r#"
+    502
+    content-type: application/json; charset=utf-8
+    retry-after: 1
+    proxy-status: PostgREST; error=worker_lost
+    {"code":"worker_lost","details":null,"hint":null,"message":"The worker was lost before it answered, the request may have been done; please check and retry."}
+    "#);
+    assert_eq!(bad.asked(), 1, "a write is sent once");
+    for method in [http::Method::GET, http::Method::HEAD, http::Method::OPTIONS] {
+        // Both are new to the proxy, so that either may be asked first.
+        workers.set(vec![]);
+        workers.set(vec![listed(bad.address), listed(good.address)]);
+        for _ in 0..8 {
+            let request = proxy.client.request(method.clone(), proxy.url("/rest/v1/x"));
+            let response = request.header("apikey", "sb_publishable_default").send().await.unwrap();
+            assert_eq!(response.status(), 200, "{method}");
+        }
+    }
+    assert!(bad.asked() > 1, "none of the reads was given to the bad one first");
+}
+
+#[tokio::test]
+async fn a_read_with_a_body_is_not_repeated() {
+    let bad = Upstream::new(Manner::Hang).await;
+    let (proxy, _) = before(&[bad.address], impatient()).await;
+    let body = reqwest::Body::wrap(http_body_util::Full::new(bytes::Bytes::from("{}")));
+    assert_eq!(proxy.get("/rest/v1/x").body(body).send().await.unwrap().status(), 502);
+    assert_eq!(bad.asked(), 1);
+}
+
+#[tokio::test]
+async fn a_read_is_not_repeated_for_ever() {
+    let bad = Upstream::new(Manner::Hang).await;
+    let (proxy, _) = before(&[bad.address], impatient()).await;
+    assert_eq!(proxy.get("/rest/v1/x").send().await.unwrap().status(), 502);
+    assert_eq!(bad.asked(), 1 + WorkerSettings::default().max_repeats);
+}
+
+#[tokio::test]
+async fn a_write_is_not_sent_into_a_connection_that_was_closed_meanwhile() {
+    let upstream = Upstream::new(Manner::SayAndClose(OK)).await;
+    let (proxy, _) = before(&[upstream.address], impatient()).await;
+    for _ in 0..50 {
+        assert_eq!(proxy.post("/rest/v1/x").send().await.unwrap().status(), 200);
+        // The close is on its way, and nobody waits for it.
+        sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(upstream.asked(), 50);
+}
+
+#[tokio::test]
+async fn without_workers_a_request_waits_and_hears_so() {
+    let (proxy, workers) = before(&[], impatient()).await;
+    let began = Instant::now();
+    let response = proxy.get("/rest/v1/x").send().await.unwrap();
+    assert!(began.elapsed() >= Duration::from_millis(300));
+    insta::assert_snapshot!(show(response, &HEADERS).await, @r#"
+    503
+    content-type: application/json; charset=utf-8
+    retry-after: 1
+    proxy-status: PostgREST; error=worker_unavailable
+    {"code":"worker_unavailable","details":null,"hint":null,"message":"No worker is available right now, please retry after a moment."}
+    "#);
+    let upstream = Upstream::new(Manner::Say(OK)).await;
+    let request = tokio::spawn(proxy.post("/rest/v1/x").send());
+    sleep(Duration::from_millis(100)).await;
+    workers.set(vec![listed(upstream.address)]);
+    assert_eq!(request.await.unwrap().unwrap().status(), 200, "it waited for the first worker");
+}
+
+#[tokio::test]
+async fn a_worker_with_many_bad_answers_rests_for_a_while() {
+    let (bad, good) = (Upstream::new(Manner::Say(SICK)).await, Upstream::new(Manner::Say(OK)).await);
+    let (proxy, _) = before(&[bad.address, good.address], impatient()).await;
+    let mut refused = 0;
+    for _ in 0..40 {
+        refused += usize::from(proxy.get("/rest/v1/x").send().await.unwrap().status() == 503);
+    }
+    assert_eq!((refused, bad.asked()), (5, 5), "five, and then the good one only");
+    sleep(Duration::from_millis(600)).await;
+    for _ in 0..40 {
+        proxy.get("/rest/v1/x").send().await.unwrap();
+    }
+    assert!(bad.asked() > 5, "it was never tried again");
+}
+
+#[tokio::test]
+async fn the_only_worker_is_asked_even_if_it_is_bad() {
+    let bad = Upstream::new(Manner::Say(SICK)).await;
+    let (proxy, _) = before(&[bad.address], impatient()).await;
+    for _ in 0..20 {
+        let response = proxy.get("/rest/v1/x").send().await.unwrap();
+        assert_eq!((response.status().as_u16(), response.text().await.unwrap().as_str()), (503, "sick"));
+    }
+    assert_eq!(bad.asked(), 20);
+}
+
+#[tokio::test]
+async fn a_worker_that_never_answers_is_504_in_time() {
+    let silent = Upstream::new(Manner::Silent).await;
+    let workers = Workers::new(WorkerSettings::default());
+    workers.set(vec![listed(silent.address)]);
+    let limits = ServiceLimits { timeout: Duration::from_millis(200), ..Config::default().data_api };
+    let proxy = World::bounded(limits, &workers).await;
+    let response = proxy.get("/rest/v1/x").send().await.unwrap();
+    assert_eq!(
+        (response.status(), &response.headers()["retry-after"]),
+        (http::StatusCode::GATEWAY_TIMEOUT, &"1".parse().unwrap())
+    );
+    until("nothing is outstanding", || workers.standings().iter().all(|it| it.outstanding == 0)).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_comes_back_at_its_address_is_used_again() {
+    let shelf = shelf();
+    let first = worker(&shelf, ServeSettings::default()).await;
+    let address = first.address;
+    let workers = Workers::new(WorkerSettings::default());
+    workers.set(vec![listed(address)]);
+    let proxy = proxy(&shelf, &workers).await;
+    assert_eq!(proxy.get("/rest/v1/x").send().await.unwrap().status(), 200);
+    first.shutdown.cancel();
+    first.server.await.unwrap();
+    until("it is gone", || workers.standings()[0].standing == "gone").await;
+    let request = tokio::spawn(proxy.post("/rest/v1/x").send());
+    sleep(Duration::from_millis(100)).await;
+    let _second = Upstream::at(address, |_| Manner::Say(OK)).await;
+    assert_eq!(request.await.unwrap().unwrap().status(), 200, "the write waited for it");
+}
+
+#[tokio::test]
+async fn a_rolling_restart_of_workers_loses_no_request() {
+    // REQ H5: who drains says so first, and closes later.
+    let shelf = shelf();
+    let settings = ServeSettings { drain_delay: Duration::from_millis(300), ..ServeSettings::default() };
+    let mut running = vec![worker(&shelf, settings).await, worker(&shelf, settings).await];
+    let workers =
+        Workers::new(WorkerSettings { check_every: Duration::from_millis(100), ..WorkerSettings::default() });
+    let list = |running: &[World]| running.iter().map(|it| listed(it.address)).collect::<Vec<_>>();
+    workers.set(list(&running));
+    let proxy = proxy(&shelf, &workers).await;
+    let stop = tokio_util::sync::CancellationToken::new();
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let (client, url, stop) = (proxy.client.clone(), proxy.url("/rest/v1/sleep/3"), stop.clone());
+            tokio::spawn(async move {
+                let mut done = 0;
+                while !stop.is_cancelled() {
+                    let request = client.post(&url).header("apikey", "sb_publishable_default");
+                    assert_eq!(request.send().await.unwrap().status(), 200, "after {done}");
+                    done += 1;
+                }
+                done
+            })
+        })
+        .collect();
+    for _ in 0..4 {
+        sleep(Duration::from_millis(200)).await;
+        let old = running.remove(0);
+        running.push(worker(&shelf, settings).await);
+        workers.set([list(&running), vec![listed(old.address)]].concat());
+        old.shutdown.cancel();
+        assert_eq!(old.server.await.unwrap().cut, 0);
+        workers.set(list(&running));
+    }
+    stop.cancel();
+    for client in clients {
+        assert!(client.await.unwrap() > 20, "there was hardly any load");
+    }
+}
