@@ -25,6 +25,7 @@ mod server;
 mod settings;
 mod signals;
 mod telemetry;
+mod tls;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

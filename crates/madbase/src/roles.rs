@@ -24,6 +24,7 @@ pub(crate) use self::proxy::{proxy, workers};
 pub(crate) use self::system::system;
 pub(crate) use self::worker::worker;
 use crate::telemetry::Render;
+use crate::tls::Secure;
 
 /// Captured mails that are kept.
 const MAX_MAILS: usize = 100;
@@ -51,6 +52,8 @@ pub(crate) struct Installation {
     pub(crate) public_url: Option<String>,
     /// Whose `X-Forwarded-*` headers are believed.
     pub(crate) trusted_proxies: Vec<gateway::Network>,
+    /// The encrypted door, where there is one.
+    pub(crate) tls: Option<Secure>,
     /// Host and port of PostgreSQL for people.
     pub(crate) database: (String, u16),
 }
@@ -110,6 +113,9 @@ impl Base {
         let directory = Arc::new(Projects { control_plane: self.control_plane.clone(), data_api });
         let gateway = Gateway::new(config, directory, services, gateway::Metrics(render));
         gateway.check_sessions(Arc::new(auth));
+        if let Some(secure) = installation.tls {
+            secure.attach(&gateway);
+        }
         tokio::spawn(follow_changes(self.control_plane.clone(), gateway.clone()));
         gateway
     }
@@ -135,6 +141,7 @@ fn control_config(installation: &Installation) -> control_plane::Config {
         default_database: installation.default_database.clone(),
         base_domain: installation.base_domain.clone(),
         public_port: installation.public_port,
+        public_tls_port: installation.tls.as_ref().map(|it| it.port),
         database_host: installation.database.0.clone(),
         database_port: installation.database.1,
         ..control_plane::Config::new(installation.master_key, installation.admin_token.clone())

@@ -4,9 +4,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use gateway::{Drained, Endpoint, ServeSettings};
+use gateway::{Drained, Endpoint, Listener, ServeSettings};
 use store::Databases;
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -77,12 +76,12 @@ impl Server {
 
 /// Accept connections from now on, until `life` drains.
 pub(crate) fn serve(
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     endpoint: impl Into<Endpoint>,
     settings: ServeSettings,
     life: &Life,
 ) -> JoinHandle<Drained> {
-    tokio::spawn(gateway::serve(listener, endpoint.into(), settings, life.draining.clone()))
+    tokio::spawn(gateway::serve(listener.into(), endpoint.into(), settings, life.draining.clone()))
 }
 
 /// Whoever asks twice does not want to wait.

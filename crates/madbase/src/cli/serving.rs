@@ -8,6 +8,7 @@ use clap::Args;
 use gateway::{Network, ServeSettings};
 
 use super::DataDir;
+use crate::tls;
 
 #[derive(Debug, Args)]
 pub(crate) struct Start {
@@ -31,6 +32,8 @@ pub(crate) struct Start {
     /// local, private or under the base domain].
     #[arg(long, env = "MADBASE_PUBLIC_URL", value_name = "URL", value_parser = web_address)]
     pub(crate) public_url: Option<String>,
+    #[command(flatten)]
+    pub(crate) tls: tls::Flags,
     #[command(flatten)]
     pub(crate) replicas: ReadReplicas,
     #[command(flatten)]
@@ -69,6 +72,8 @@ pub(crate) struct Proxy {
     /// local, private or under the base domain].
     #[arg(long, env = "MADBASE_PUBLIC_URL", value_name = "URL", value_parser = web_address)]
     pub(crate) public_url: Option<String>,
+    #[command(flatten)]
+    pub(crate) tls: tls::Flags,
     /// Workers that never change, separated by commas [default: those that joined the cluster].
     #[arg(long, env = "WORKER_UPSTREAM_URLS", value_name = "URL", value_delimiter = ',', value_parser = upstream)]
     pub(crate) worker_upstream_urls: Vec<url::Url>,

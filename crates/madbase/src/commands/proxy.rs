@@ -37,8 +37,10 @@ async fn start(args: &Proxy, output: Output, environment: &Environment) -> Resul
     steps.next("Check data directory, secrets and ports");
     let site = Site::take(&reader.data.path(), environment).await?;
     let port = Port::take(reader.door.bind, args.port, "--port")?;
+    let tls = args.tls.take(reader.door.bind)?;
     let installation = Installation {
         public_url: args.public_url.clone(),
+        tls: tls.as_ref().map(|it| it.1.clone()),
         ..site.installation(reader, environment, port.address().port())?
     };
     steps.next("Wait for the control database");
@@ -48,7 +50,10 @@ async fn start(args: &Proxy, output: Output, environment: &Environment) -> Resul
     let api_url = http_url(port.address());
     let banner = Banner { api_url: Some(api_url.clone()), ..Banner::new("proxy", &site.layout) };
     let life = Life::default();
-    let listeners = vec![serve(port.listen()?, parts.api, reader.drain.settings(), &life)];
+    let mut listeners = vec![serve(port.listen()?, parts.api.clone(), reader.drain.settings(), &life)];
+    if let Some((port, secure)) = tls {
+        listeners.push(serve((port.listen()?, secure.tls), parts.api, reader.drain.settings(), &life));
+    }
     RunFile::now(Some(api_url), None, None).write(&site.layout)?;
     steps.done();
     banner.show(output);

@@ -52,6 +52,7 @@ impl Site {
             public_port,
             public_url: None,
             trusted_proxies: reader.door.trusted_proxies.clone(),
+            tls: None,
             database: self.postgres.shown_address()?,
         })
     }

@@ -21,6 +21,7 @@ use crate::server::{Life, Server, serve};
 use crate::settings::Environment;
 use crate::signals::Signals;
 use crate::telemetry;
+use crate::tls::Secure;
 
 /// How many times [`Steps::next`] is called.
 const STEPS: u32 = 5;
@@ -66,6 +67,7 @@ struct Ground {
     secrets: Secrets,
     api: Port,
     control: Port,
+    tls: Option<(Port, Secure)>,
 }
 
 impl Ground {
@@ -77,8 +79,9 @@ impl Ground {
         }
         let api = Port::take(args.door.bind, args.port, "--port")?;
         let control = Port::take(args.door.bind, args.control_port, "--control-port")?;
+        let tls = args.tls.take(args.door.bind)?;
         let secrets = Secrets::open(layout)?;
-        Ok(Self { layout: layout.clone(), lock, secrets, api, control })
+        Ok(Self { layout: layout.clone(), lock, secrets, api, control, tls })
     }
 }
 
@@ -99,10 +102,13 @@ async fn bring_up(
     RunFile::now(Some(addresses.api_url), Some(addresses.control_url), postgres.described())
         .write(&ground.layout)?;
     let (life, settings) = (Life::default(), args.drain.settings());
-    let listeners = vec![
-        serve(ground.api.listen()?, parts.api, settings, &life),
+    let mut listeners = vec![
+        serve(ground.api.listen()?, parts.api.clone(), settings, &life),
         serve(ground.control.listen()?, parts.control, settings, &life),
     ];
+    if let Some((port, secure)) = ground.tls {
+        listeners.push(serve((port.listen()?, secure.tls), parts.api, settings, &life));
+    }
     let (layout, lock, databases) = (ground.layout, ground.lock, parts.databases);
     let server = Server { layout, lock, postgres, databases, listeners, life };
     steps.done();
@@ -126,6 +132,7 @@ fn installation(
         public_port: ground.api.address().port(),
         public_url: args.public_url.clone(),
         trusted_proxies: args.door.trusted_proxies.clone(),
+        tls: ground.tls.as_ref().map(|it| it.1.clone()),
         admin_token: ground.secrets.admin_token.clone(),
         database: postgres.shown_address()?,
         server,

@@ -71,6 +71,7 @@ fn installation(args: &System, environment: &Environment, site: &Site) -> Result
         public_port: args.port,
         public_url: None,
         trusted_proxies: args.door.trusted_proxies.clone(),
+        tls: None,
         database: site.postgres.shown_address()?,
     })
 }
