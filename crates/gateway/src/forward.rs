@@ -18,6 +18,7 @@ mod tunnel;
 mod worker;
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -108,9 +109,12 @@ pub struct WorkerStanding {
     pub outstanding: usize,
 }
 
+/// A request on its way to a worker and back.
+type Forwarding<'a> = Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send + 'a>>;
+
 /// What became of one attempt.
 enum Attempt {
-    Answered(Response<Incoming>, Lane, Turn),
+    Answered(Box<Response<Incoming>>, Lane, Turn),
     /// Nothing was sent.
     Unsent(Box<Request<Body>>),
     /// The worker was busy all the time.
@@ -189,11 +193,13 @@ impl Workers {
     }
 
     /// The answer of a worker to `request`.
-    pub(crate) async fn forward(
-        &self,
-        request: Request<Body>,
-        passage: &Passage<'_>,
-    ) -> Result<Response<Body>, Error> {
+    ///
+    /// It lies by itself: requests that this process answers need no memory for it.
+    pub(crate) fn forward<'a>(&'a self, request: Request<Body>, passage: &'a Passage<'a>) -> Forwarding<'a> {
+        Box::pin(self.carry(request, passage))
+    }
+
+    async fn carry(&self, request: Request<Body>, passage: &Passage<'_>) -> Result<Response<Body>, Error> {
         let settings = &*self.shared.settings;
         let (mut head, body) = request.into_parts();
         let upgrade = head::prepare(&mut head, body.size_hint().exact(), passage);
@@ -206,7 +212,7 @@ impl Workers {
             let copy = (repeatable && lost.len() < settings.max_repeats).then(|| copy(&request));
             match self.attempt(turn, request, deadline).await {
                 Attempt::Answered(response, lane, turn) => {
-                    return self.pass_on(response, lane, turn, upgrade).await;
+                    return self.pass_on(*response, (lane, turn), upgrade).await;
                 }
                 Attempt::Unsent(_) if Instant::now() > deadline => return Err(Error::NoWorker),
                 Attempt::Unsent(unsent) => request = *unsent,
@@ -261,7 +267,8 @@ impl Workers {
         let worker = Arc::clone(turn.worker());
         let mut lane = match worker.resting() {
             Some(lane) => lane,
-            None => match self.open(&worker).await {
+            // Rare and large: not part of every request's memory.
+            None => match Box::pin(self.open(&worker)).await {
                 Ok(lane) => lane,
                 Err(error) => {
                     turn.settle();
@@ -280,7 +287,7 @@ impl Workers {
                 if head::says_close(response.headers()) {
                     worker.stand(Standing::Draining);
                 }
-                Attempt::Answered(response, lane, turn)
+                Attempt::Answered(Box::new(response), lane, turn)
             }
             Exchange::Unsent(request) => {
                 turn.settle();
@@ -308,8 +315,7 @@ impl Workers {
     async fn pass_on(
         &self,
         response: Response<Incoming>,
-        lane: Lane,
-        turn: Turn,
+        (lane, turn): (Lane, Turn),
         upgrade: Option<OnUpgrade>,
     ) -> Result<Response<Body>, Error> {
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
