@@ -3,11 +3,16 @@
 //! What is invalidated here is gone everywhere at once: a mark in Redis keeps slower loads from writing the old value
 //! back, a message empties the other processes' L1. After a gap L1 is emptied and L2 distrusted, by an epoch that each
 //! value carries. Times to live are the backstop, spread so that values of one moment do not all end in another.
+//! Who asks for what another one is loading waits for that load.
 //!
-//! Values in Redis: `{epoch}\n{JSON}` under `{name}:{key}`; an empty value marks an invalidation of the last seconds.
+//! Values in Redis: `{epoch}\n{JSON}` under `{name}:{key}`, with `-` for what does not exist; an empty value marks an
+//! invalidation of the last seconds.
 
+mod flights;
 mod local;
+mod measures;
 mod registry;
+mod versions;
 
 use std::fmt::{Debug, Display};
 use std::future::Future;
@@ -20,8 +25,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::Redis;
-use local::Local;
+pub use flights::{Flight, Flights, Follow, Lead};
+use local::{Local, Ticket};
 pub(crate) use registry::{CHANNEL, Registry, keep_hearing};
+pub use versions::{Version, Versions};
+
+/// What stands in Redis for a value that does not exist.
+const ABSENT: &str = "-";
 
 /// How long an invalidation keeps slower loads from filling in what they read before.
 const MARK: Duration = Duration::from_secs(30);
@@ -49,6 +59,8 @@ pub struct CacheSpec {
     pub local_ttl: Duration,
     /// Values kept in this process; the least used go first.
     pub local_entries: u64,
+    /// The longest that it is remembered, here and in Redis, that there is no value; zero remembers no such thing.
+    pub absent_ttl: Duration,
 }
 
 /// A cache of `V` by `K`. Cheap to clone.
@@ -92,51 +104,81 @@ impl<K: Key, V: Value> Cache<K, V> {
     /// The value of `key` in this process: no round trip, under a microsecond.
     #[must_use]
     pub fn peek(&self, key: &K) -> Option<V> {
-        let found = self.local.get(key);
+        let found = self.local.get(key).flatten();
         if found.is_some() {
-            self.count("l1", "hit");
+            self.local.measures.here.count(true);
         }
         found
     }
 
     /// The value of `key`, here or in Redis.
     pub async fn get(&self, key: &K) -> Option<V> {
-        if let Some(found) = self.peek(key) {
-            return Some(found);
+        if let Some(known) = self.look(key) {
+            return known;
         }
-        self.count("l1", "miss");
         let ticket = self.local.ticket(key);
         let (found, _) = self.fetch(key).await;
-        if let Some(value) = &found {
-            self.local.fill(ticket, key, value.clone());
+        if let Some(known) = &found {
+            self.local.fill(ticket, key, known.clone());
         }
-        found
+        found.flatten()
     }
 
-    /// The value of `key`, else what `load` gives; `None` is not remembered. Concurrent callers may each load.
+    /// The value of `key`, else what `load` gives: once for all who ask meanwhile. That there is no value is remembered
+    /// for [`CacheSpec::absent_ttl`].
     ///
     /// # Errors
-    /// Those of `load`.
+    /// Those of `load`; who waited for a load that failed loads by himself.
     pub async fn get_or_load<E, F>(&self, key: &K, load: F) -> Result<Option<V>, E>
     where
         F: Future<Output = Result<Option<V>, E>>,
     {
-        if let Some(found) = self.peek(key) {
-            return Ok(Some(found));
+        if let Some(known) = self.look(key) {
+            return Ok(known);
         }
-        self.count("l1", "miss");
         let ticket = self.local.ticket(key);
+        match self.local.flights.board(key, ticket.0) {
+            Flight::Lead(flight) => {
+                let found = self.find(key, ticket, load).await?;
+                flight.land(found.clone());
+                Ok(found)
+            }
+            Flight::Follow(flight) => {
+                self.local.measures.joined.increment(1);
+                match flight.landed().await {
+                    Some(found) => Ok(found),
+                    None => self.find(key, ticket, load).await,
+                }
+            }
+        }
+    }
+
+    /// What this process knows of `key`: a value, or that there is none.
+    fn look(&self, key: &K) -> Option<Option<V>> {
+        let known = self.local.get(key);
+        self.local.measures.here.count(known.is_some());
+        known
+    }
+
+    /// From Redis, else by `load`; kept in both unless `key` was invalidated meanwhile.
+    async fn find<E, F>(&self, key: &K, ticket: Ticket, load: F) -> Result<Option<V>, E>
+    where
+        F: Future<Output = Result<Option<V>, E>>,
+    {
         let (found, epoch) = self.fetch(key).await;
-        if let Some(value) = found {
-            self.local.fill(ticket, key, value.clone());
-            return Ok(Some(value));
+        if let Some(known) = found {
+            self.local.fill(ticket, key, known.clone());
+            return Ok(known);
         }
-        let Some(value) = load.await? else { return Ok(None) };
-        self.local.fill(ticket, key, value.clone());
-        if let Some(epoch) = epoch {
-            self.store(key, &value, &epoch, true).await;
+        self.local.measures.loads.increment(1);
+        let loaded = load.await?;
+        if loaded.is_some() || !self.local.spec.absent_ttl.is_zero() {
+            self.local.fill(ticket, key, loaded.clone());
+            if let Some(epoch) = epoch {
+                self.store(key, loaded.as_ref(), &epoch, true).await;
+            }
         }
-        Ok(Some(value))
+        Ok(loaded)
     }
 
     /// Keep `value` under `key`, here and in Redis, in place of what other processes may have.
@@ -144,10 +186,10 @@ impl<K: Key, V: Value> Cache<K, V> {
         self.local.forget(key);
         let epoch = self.epoch().await;
         if let Some(epoch) = epoch {
-            self.store(key, &value, &epoch, false).await;
+            self.store(key, Some(&value), &epoch, false).await;
             self.tell(&key.to_string()).await;
         }
-        self.local.fill(self.local.ticket(key), key, value);
+        self.local.fill(self.local.ticket(key), key, Some(value));
     }
 
     /// Forget `key`, in all processes. The caller has changed the truth before.
@@ -171,8 +213,8 @@ impl<K: Key, V: Value> Cache<K, V> {
         self.redis.link().insist::<()>(&pipe).await;
     }
 
-    /// What Redis has, and the cache's epoch; no epoch when Redis is away.
-    async fn fetch(&self, key: &K) -> (Option<V>, Option<String>) {
+    /// What Redis knows, and the cache's epoch; no epoch when Redis is away.
+    async fn fetch(&self, key: &K) -> (Option<Option<V>>, Option<String>) {
         let mut pipe = redis::pipe();
         pipe.mget(&[epoch_key(&self.local.spec.name), self.redis_key(key)]);
         let Some(((epoch, found),)) =
@@ -181,12 +223,14 @@ impl<K: Key, V: Value> Cache<K, V> {
             return (None, None);
         };
         let Some(epoch) = epoch else { return (None, self.epoch().await) };
-        let value = found
-            .as_deref()
-            .and_then(|it| it.split_once('\n'))
-            .filter(|(of, _)| *of == epoch)
-            .and_then(|(_, json)| serde_json::from_str(json).ok());
-        self.count("l2", if value.is_some() { "hit" } else { "miss" });
+        let value =
+            found.as_deref().and_then(|it| it.split_once('\n')).filter(|(of, _)| *of == epoch).and_then(
+                |(_, json)| match json {
+                    ABSENT => Some(None),
+                    json => serde_json::from_str(json).ok().map(Some),
+                },
+            );
+        self.local.measures.redis.count(value.is_some());
         (value, Some(epoch))
     }
 
@@ -200,16 +244,18 @@ impl<K: Key, V: Value> Cache<K, V> {
     }
 
     /// `only_new` leaves alone what stands there: a fresh mark, above all.
-    async fn store(&self, key: &K, value: &V, epoch: &str, only_new: bool) {
-        let Ok(json) = serde_json::to_string(value) else { return };
+    async fn store(&self, key: &K, value: Option<&V>, epoch: &str, only_new: bool) {
+        let json = value.map_or_else(|| Ok(ABSENT.to_owned()), serde_json::to_string);
+        let Ok(json) = json else { return };
+        let ttl_ms = self.local.ttl_ms(value.is_none());
         let mut pipe = redis::pipe();
         if only_new {
             // A value of an older epoch is nobody's any more, but would be in the way: a mark is shorter.
             pipe.cmd("EVAL").arg(FILL).arg(1).arg(self.redis_key(key));
-            pipe.arg(epoch).arg(json).arg(self.local.ttl_ms()).ignore();
+            pipe.arg(epoch).arg(json).arg(ttl_ms).ignore();
         } else {
             pipe.cmd("SET").arg(self.redis_key(key)).arg(format!("{epoch}\n{json}"));
-            pipe.arg("PX").arg(self.local.ttl_ms()).ignore();
+            pipe.arg("PX").arg(ttl_ms).ignore();
         }
         self.redis.link().ask::<()>(&pipe).await;
     }
@@ -220,12 +266,6 @@ impl<K: Key, V: Value> Cache<K, V> {
 
     fn redis_key(&self, key: &K) -> String {
         format!("{}:{key}", self.local.spec.name)
-    }
-
-    fn count(&self, tier: &'static str, outcome: &'static str) {
-        let label = self.local.spec.label;
-        metrics::counter!("cache_lookups_total", "cache" => label, "tier" => tier, "outcome" => outcome)
-            .increment(1);
     }
 }
 

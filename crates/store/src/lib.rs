@@ -36,7 +36,7 @@ mod tail;
 mod tls;
 
 pub use answer::{Answer, Row};
-pub use cache::{Cache, CacheSpec, Key, Value};
+pub use cache::{Cache, CacheSpec, Flight, Flights, Follow, Key, Lead, Value, Version, Versions};
 pub use database::Database;
 pub use databases::{Databases, PoolSettings};
 pub use error::{Error, PgError};

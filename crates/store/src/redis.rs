@@ -5,6 +5,7 @@
 //! [`Redis::subscribe`]; without Redis they stay in this process.
 
 mod link;
+mod measures;
 mod messages;
 
 use std::sync::Arc;

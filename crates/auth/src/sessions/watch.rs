@@ -113,6 +113,7 @@ impl Sessions {
                 ttl: TTL,
                 local_ttl: LOCAL_TTL,
                 local_entries: LOCAL_ENTRIES,
+                absent_ttl: Duration::ZERO,
             };
             let watched = Arc::new(Watched {
                 cache: Cache::new(&self.redis, spec),

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use moka::Expiry;
 use moka::sync::Cache as Moka;
 
-use super::{CacheSpec, Key, Value};
+use super::measures::Measures;
+use super::{CacheSpec, Flights, Key, Value};
 
 /// Invalidations are counted for groups of keys: one concerns few of the loads that run meanwhile.
 const GROUPS: usize = 64;
@@ -16,7 +17,11 @@ const GROUPS: usize = 64;
 /// L1 of one cache.
 pub(crate) struct Local<K: Key, V: Value> {
     pub(super) spec: CacheSpec,
-    entries: Moka<K, V>,
+    pub(super) measures: Measures,
+    /// What is being loaded.
+    pub(super) flights: Flights<K, Option<V>>,
+    /// Values, and keys that have none.
+    entries: Moka<K, Option<V>>,
     invalidations: [AtomicU64; GROUPS],
     hasher: RandomState,
     spread: AtomicU64,
@@ -24,15 +29,21 @@ pub(crate) struct Local<K: Key, V: Value> {
 
 /// Taken before a value is read; what was invalidated since is not filled in.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ticket(u64);
+pub(super) struct Ticket(pub(super) u64);
 
 impl<K: Key, V: Value> Local<K, V> {
     pub(super) fn new(spec: CacheSpec) -> Self {
         let entries = Moka::builder()
             .max_capacity(spec.local_entries)
-            .expire_after(Spread { ttl: spec.local_ttl, hasher: RandomState::new() })
+            .expire_after(Spread {
+                ttl: spec.local_ttl,
+                absent_ttl: spec.absent_ttl.min(spec.local_ttl),
+                hasher: RandomState::new(),
+            })
             .build();
         Self {
+            measures: Measures::new(spec.label),
+            flights: Flights::default(),
             spec,
             entries,
             invalidations: [const { AtomicU64::new(0) }; GROUPS],
@@ -41,7 +52,7 @@ impl<K: Key, V: Value> Local<K, V> {
         }
     }
 
-    pub(super) fn get(&self, key: &K) -> Option<V> {
+    pub(super) fn get(&self, key: &K) -> Option<Option<V>> {
         self.entries.get(key)
     }
 
@@ -50,7 +61,7 @@ impl<K: Key, V: Value> Local<K, V> {
     }
 
     /// Keep `value` unless its key was invalidated since `ticket` was taken.
-    pub(super) fn fill(&self, ticket: Ticket, key: &K, value: V) {
+    pub(super) fn fill(&self, ticket: Ticket, key: &K, value: Option<V>) {
         let group = self.group(key);
         if group.load(Ordering::Acquire) != ticket.0 {
             return;
@@ -59,9 +70,12 @@ impl<K: Key, V: Value> Local<K, V> {
         if group.load(Ordering::Acquire) != ticket.0 {
             self.entries.invalidate(key);
         }
+        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+        self.measures.entries.set(self.entries.entry_count() as f64);
     }
 
     pub(super) fn forget(&self, key: &K) {
+        self.measures.invalidations.increment(1);
         self.group(key).fetch_add(1, Ordering::AcqRel);
         self.entries.invalidate(key);
     }
@@ -81,10 +95,11 @@ impl<K: Key, V: Value> Local<K, V> {
         }
     }
 
-    /// For Redis: the time to live, up to a tenth shorter.
-    pub(super) fn ttl_ms(&self) -> u64 {
+    /// For Redis: the time to live of a value, or of its absence, up to a tenth shorter.
+    pub(super) fn ttl_ms(&self, is_absent: bool) -> u64 {
         let count = self.spread.fetch_add(1, Ordering::Relaxed);
-        let ttl = spread(self.spec.ttl, self.hasher.hash_one(count));
+        let ttl = if is_absent { self.spec.absent_ttl } else { self.spec.ttl };
+        let ttl = spread(ttl, self.hasher.hash_one(count));
         u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1)
     }
 
@@ -104,12 +119,14 @@ impl<K: Key, V: Value> fmt::Debug for Local<K, V> {
 /// Each entry lives a little differently long.
 struct Spread {
     ttl: Duration,
+    absent_ttl: Duration,
     hasher: RandomState,
 }
 
-impl<K: Key, V> Expiry<K, V> for Spread {
-    fn expire_after_create(&self, key: &K, _: &V, _: Instant) -> Option<Duration> {
-        Some(spread(self.ttl, self.hasher.hash_one(key)))
+impl<K: Key, V> Expiry<K, Option<V>> for Spread {
+    fn expire_after_create(&self, key: &K, value: &Option<V>, _: Instant) -> Option<Duration> {
+        let ttl = if value.is_some() { self.ttl } else { self.absent_ttl };
+        Some(spread(ttl, self.hasher.hash_one(key)))
     }
 }
 
@@ -130,6 +147,7 @@ mod tests {
             ttl: Duration::from_secs(100),
             local_ttl: Duration::from_secs(10),
             local_entries: 10,
+            absent_ttl: Duration::from_secs(1),
         })
     }
 
@@ -138,10 +156,10 @@ mod tests {
         let (local, key) = (local(), "a".to_owned());
         let ticket = local.ticket(&key);
         local.forget(&key);
-        local.fill(ticket, &key, 1);
+        local.fill(ticket, &key, Some(1));
         assert_eq!(local.get(&key), None);
-        local.fill(local.ticket(&key), &key, 2);
-        assert_eq!(local.get(&key), Some(2));
+        local.fill(local.ticket(&key), &key, Some(2));
+        assert_eq!(local.get(&key), Some(Some(2)));
         local.forget_text("a");
         assert_eq!(local.get(&key), None);
     }
@@ -149,7 +167,7 @@ mod tests {
     #[test]
     fn times_to_live_are_spread_within_a_tenth() {
         let local = local();
-        let all: Vec<u64> = (0..200).map(|_| local.ttl_ms()).collect();
+        let all: Vec<u64> = (0..200).map(|_| local.ttl_ms(false)).collect();
         assert!(all.iter().all(|it| (90_000..=100_000).contains(it)), "{all:?}");
         assert!(all.iter().collect::<std::collections::BTreeSet<_>>().len() > 20);
     }

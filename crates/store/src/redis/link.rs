@@ -10,16 +10,18 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, FromRedisValue, Pipeline, RedisError, ScriptInvocation};
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::RedisSettings;
+use super::{RedisSettings, measures};
 use crate::cache::Registry;
 
 /// Slow answers in a row after which Redis counts as away.
 const MAX_SLOW: u32 = 3;
 /// Between checks of a connection that nothing else uses.
 const CHECK_EVERY: Duration = Duration::from_millis(500);
+/// Between questions about its memory.
+const MEASURE_EVERY: Duration = Duration::from_secs(10);
 
 /// Commands to Redis, or nothing.
 #[derive(Debug)]
@@ -166,7 +168,14 @@ async fn connect(
 async fn watch(link: &Link) {
     let mut ping = redis::pipe();
     ping.cmd("PING").ignore();
+    let mut measured: Option<Instant> = None;
     loop {
+        if measured.is_none_or(|it| it.elapsed() >= MEASURE_EVERY) {
+            measured = Some(Instant::now());
+            if let Some(answer) = link.ask(&measures::question()).await {
+                measures::tell(&answer);
+            }
+        }
         tokio::select! {
             () = link.lost.notified() => if !link.is_up() { return },
             () = tokio::time::sleep(CHECK_EVERY) => {

@@ -1,6 +1,7 @@
 //! Two processes' caches over one real Redis: shared, invalidated everywhere, and none the slower when Redis dies.
 
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use store::{Cache, CacheSpec, Limit, Limiter, Notification, Redis, RedisSettings};
@@ -23,6 +24,7 @@ fn spec() -> CacheSpec {
         ttl: Duration::from_secs(3600),
         local_ttl: Duration::from_secs(60),
         local_entries: 100,
+        absent_ttl: Duration::from_secs(1),
     }
 }
 
@@ -112,6 +114,64 @@ fn without_redis_a_cache_is_the_process_alone() {
         assert_eq!(messages.next().await, Some(Notification::Connected));
         redis.publish("news", "one").await;
         assert_eq!(messages.next().await, Some(Notification::Message("one".into())));
+    });
+}
+
+#[test]
+fn who_asks_at_once_shares_one_load_and_its_failure_is_nobody_else_s() {
+    testkit::run(async {
+        let cache: Numbers = Cache::new(&Redis::none(), spec());
+        let (loads, key) = (AtomicU32::new(0), "x".to_owned());
+        let loads = &loads;
+        let slow = |outcome: Result<Option<u32>, ()>| async move {
+            loads.fetch_add(1, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            outcome
+        };
+        let asks = (0..100).map(|_| cache.get_or_load(&key, slow(Ok(Some(7)))));
+        let found = futures_util::future::join_all(asks).await;
+        assert!(found.iter().all(|it| *it == Ok(Some(7))), "{found:?}");
+        assert_eq!(loads.swap(0, Ordering::SeqCst), 1);
+        let key = "y".to_owned();
+        let ask = |outcome| cache.get_or_load(&key, slow(outcome));
+        let (first, second) = tokio::join!(ask(Err(())), ask(Ok(Some(8))));
+        assert_eq!((first, second), (Err(()), Ok(Some(8))));
+        // Who asks after an invalidation is not told what was loaded before it.
+        let key = "z".to_owned();
+        let ask = |value| cache.get_or_load(&key, slow(Ok(Some(value))));
+        let later = async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            cache.invalidate(&key).await;
+            ask(2).await
+        };
+        assert_eq!(tokio::join!(ask(1), later), (Ok(Some(1)), Ok(Some(2))));
+    });
+}
+
+#[test]
+fn that_there_is_no_value_is_remembered_for_a_while_in_both_tiers() {
+    testkit::run(async {
+        let server = RedisServer::start().await;
+        let (one, a) = open(&server);
+        let (other, b) = open(&server);
+        up(&one).await;
+        up(&other).await;
+        let key = "x".to_owned();
+        let none = async || a.get_or_load(&key, async { Ok::<_, Infallible>(None) }).await.unwrap();
+        assert_eq!(none().await, None);
+        let never = async { panic!("nobody asks for what does not exist") };
+        assert_eq!(b.get_or_load::<Infallible, _>(&key, never).await, Ok(None));
+        assert_eq!((b.peek(&key), b.get(&key).await), (None, None));
+        let ttl: u64 = server.cli(&["pttl", "number:x"]).parse().unwrap();
+        assert!(ttl <= 1000, "{ttl}");
+        // It exists from now on, and everybody knows.
+        a.invalidate(&key).await;
+        let five = async || b.get_or_load(&key, async { Ok::<_, Infallible>(Some(5)) }).await;
+        until("the other one hears", async || five().await == Ok(Some(5))).await;
+        let _ = server.cli(&["flushall"]);
+        assert_eq!(a.get_or_load(&"y".to_owned(), async { Ok::<_, Infallible>(None) }).await, Ok(None));
+        let six = async || a.get_or_load(&"y".to_owned(), async { Ok::<_, Infallible>(Some(6)) }).await;
+        until("it is forgotten", async || six().await == Ok(Some(6))).await;
     });
 }
 

@@ -13,3 +13,4 @@ mod pools;
 mod replicas;
 mod support;
 mod tls;
+mod versions;
