@@ -34,6 +34,7 @@ mod spool;
 mod statement;
 mod tail;
 mod tls;
+mod window;
 
 pub use answer::{Answer, Row};
 pub use cache::{Cache, CacheSpec, Flight, Flights, Follow, Key, Lead, Value, Version, Versions};
@@ -50,6 +51,7 @@ pub use server::{Defaults, Server};
 pub use spool::Spool;
 pub use statement::{Delivery, End, Isolation, Session, Statement};
 pub use tail::{Cut, Tail};
+pub use window::{Standing, Verdict, Window, Windows};
 
 /// A pooled `tokio-postgres` connection; dereferences to `tokio_postgres::Client`.
 pub use deadpool_postgres::Object as ServiceClient;

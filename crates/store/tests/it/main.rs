@@ -14,3 +14,4 @@ mod replicas;
 mod support;
 mod tls;
 mod versions;
+mod window;
