@@ -9,6 +9,7 @@
 )]
 
 mod commands;
+mod config;
 mod crash;
 mod import;
 mod large;

@@ -31,7 +31,9 @@ async fn each_role_runs_by_itself_and_they_share_projects() {
     let worker = std::thread::spawn(|| early.start());
     let system = Site::new("system", &postgres).start();
     let worker = worker.join().unwrap();
-    let proxy = Site::new("proxy", &postgres).start();
+    let mut proxy = Site::new("proxy", &postgres);
+    proxy.variables.push(("WORKER_UPSTREAM_URLS", worker.base().to_owned()));
+    let proxy = proxy.start();
     for node in [&system, &worker, &proxy] {
         for path in ["/health", "/ready", "/metrics"] {
             assert_eq!(status(node.url(path)).await, 200, "{} {path}", node.facts);
@@ -42,6 +44,8 @@ async fn each_role_runs_by_itself_and_they_share_projects() {
     let client = reqwest::Client::new();
     let rows = until_ok(|| service(&keys, client.get(worker.url("/rest/v1/notes")))).await;
     assert_eq!(rows.json::<Value>().await.unwrap(), json!([{ "id": 7 }]));
+    let rows = service(&keys, client.get(proxy.url("/rest/v1/notes"))).send().await.unwrap();
+    assert_eq!(rows.json::<Value>().await.unwrap(), json!([{ "id": 7 }]), "by the proxy");
     assert_eq!(status(worker.url("/rest/v1/notes")).await, 401, "a worker asks for keys as well");
     let user = json!({ "email": "ada@example.com", "password": "correct horse" });
     let signed_up =

@@ -2,10 +2,13 @@
 
 mod serving;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+
+use crate::settings::Role;
 
 pub(crate) use self::serving::{Proxy, ReadReplicas, Reader, Start, System, Worker};
 
@@ -37,6 +40,8 @@ pub(crate) enum Command {
     Status(DataDir),
     /// Stop it: requests in flight finish, then PostgreSQL stops cleanly.
     Stop(DataDir),
+    /// Show what a role would start with and where each setting comes from, or check it. Starts nothing.
+    Config(Config),
     /// Create, list, show and delete projects; show their keys.
     Project(Project),
     /// List the mails that were captured because no SMTP server is configured.
@@ -210,6 +215,32 @@ pub(crate) enum SettingsVerb {
         /// Take a whole change as JSON from this file: `{"auth": {…}, "rest": {…}}`; `-` is standard input.
         #[arg(long, conflicts_with = "fields")]
         file: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Config {
+    #[command(subcommand)]
+    pub(crate) verb: ConfigVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigVerb {
+    /// Say everything that is wrong with the settings of a role. Exit code 1 when something is.
+    Check {
+        /// The role.
+        role: Role,
+        /// The flags that it would be started with.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "FLAGS")]
+        arguments: Vec<OsString>,
+    },
+    /// Show every setting of a role with its value and where that comes from; secrets are hidden.
+    Show {
+        /// The role.
+        role: Role,
+        /// The flags that it would be started with.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "FLAGS")]
+        arguments: Vec<OsString>,
     },
 }
 

@@ -1,6 +1,7 @@
 //! One command per file; here each is given what it needs.
 
 mod completions;
+mod config;
 mod inbox;
 mod project;
 mod proxy;
@@ -23,15 +24,15 @@ pub(crate) use test::Part as TestPart;
 
 use crate::cli::Command;
 use crate::output::Output;
-use crate::settings::Environment;
+use crate::settings::Loaded;
 
 /// Says "it does not run", for scripts.
 pub(crate) const NOT_RUNNING: u8 = 3;
 
 /// Run the command; the code is what the process ends with.
-pub(crate) fn run(command: Command, output: Output) -> Result<ExitCode> {
-    let environment = Environment::read();
-    match command {
+pub(crate) fn run(loaded: Loaded, output: Output) -> Result<ExitCode> {
+    let environment = loaded.environment();
+    match loaded.cli.command {
         Command::Start(args) => block_on(start::run(args, output, environment)),
         Command::System(args) => block_on(system::run(args, output, environment)),
         Command::Proxy(args) => block_on(proxy::run(args, output, environment)),
@@ -42,6 +43,7 @@ pub(crate) fn run(command: Command, output: Output) -> Result<ExitCode> {
         Command::Inbox(args) => block_on(inbox::run(&args, output, environment)),
         Command::Test(args) => block_on(test::run(args, output, environment)),
         Command::Rest(args) => block_on(rest::run(args, environment)),
+        Command::Config(args) => config::run(args, output),
         Command::Completions { shell } => {
             completions::run(shell);
             Ok(ExitCode::SUCCESS)

@@ -6,7 +6,7 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use settings::Loaded;
 
 mod banner;
 mod cli;
@@ -33,9 +33,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     // First of all: several crates could choose a provider, and rustls refuses to guess between them.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let cli = cli::Cli::parse();
-    let output = output::Output::new(cli.json, cli.yes);
-    match commands::run(cli.command, output) {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let loaded = Loaded::read(&arguments);
+    let output = output::Output::new(loaded.cli.json, loaded.cli.yes);
+    match loaded.with_file(&arguments).and_then(|it| commands::run(it, output)) {
         Ok(code) => code,
         Err(error) => {
             output.error(&error);

@@ -20,7 +20,7 @@ use secrecy::SecretString;
 use store::{Databases, Notification, PoolSettings, Redis, RedisSettings, ReplicaSettings, Spool};
 
 pub(crate) use self::all::all;
-pub(crate) use self::proxy::{proxy, workers};
+pub(crate) use self::proxy::proxy;
 pub(crate) use self::system::system;
 pub(crate) use self::worker::worker;
 use crate::telemetry::Render;

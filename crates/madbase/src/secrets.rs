@@ -155,7 +155,8 @@ fn make(path: &Path) -> Result<String> {
     Ok(text)
 }
 
-fn is_sound(text: &str) -> bool {
+/// Whether `text` is 32 bytes as the files have them.
+pub(crate) fn is_sound(text: &str) -> bool {
     decode_key(text.trim()).is_some()
 }
 

@@ -1,4 +1,11 @@
-//! What only the environment says: secrets and where programs are. Read here, once, and passed on as values.
+//! Settings of the process: from flags, variables and a settings file, in this order of precedence.
+//!
+//! Here is what no flag stands for: secrets and where programs are. Read once, and passed on as values.
+
+mod check;
+mod file;
+mod load;
+mod table;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -11,6 +18,10 @@ use state::postgres::Search;
 use store::{ReplicaSettings, Server};
 
 use crate::cli::{DataDir, ReadReplicas};
+
+pub(crate) use self::file::SettingsFile;
+pub(crate) use self::load::{Loaded, Shown, problems};
+pub(crate) use self::table::Role;
 
 /// The variables that no flag stands for.
 #[derive(Debug)]
@@ -32,16 +43,22 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
-    /// Read it.
-    pub(crate) fn read() -> Self {
+    /// Read the variables, and what `file` says where they say nothing.
+    pub(crate) fn read(file: &SettingsFile) -> Self {
+        let value = |key: &str| {
+            let setting = table::PLAIN.iter().find(|it| it.key == key);
+            let variables = setting.into_iter().flat_map(|it| it.variables);
+            variables.copied().find_map(text).or_else(|| file.get(key).map(str::to_owned))
+        };
+        let secret = |key: &str| value(key).map(SecretString::from);
         Self {
-            database_url: text("DATABASE_URL").map(SecretString::from),
-            read_replica_url: text("READ_REPLICA_URL").map(SecretString::from),
-            redis_url: text("REDIS_URL").map(SecretString::from),
-            admin_token: text("MADBASE_ADMIN_TOKEN").map(SecretString::from),
-            master_key: text("MADBASE_MASTER_KEY").map(SecretString::from),
-            log: text("MADBASE_LOG").or_else(|| text("RUST_LOG")),
-            postgres_bin: text("MADBASE_POSTGRES_BIN").map(PathBuf::from),
+            database_url: secret("database-url"),
+            read_replica_url: secret(table::REPLICAS),
+            redis_url: secret("redis-url"),
+            admin_token: secret("admin-token"),
+            master_key: secret("master-key"),
+            log: value("log"),
+            postgres_bin: value("postgres-bin").map(PathBuf::from),
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use gateway::{Network, ServeSettings};
+use gateway::{Network, ServeSettings, WorkerAddress};
 
 use super::DataDir;
 use crate::tls;
@@ -14,6 +14,8 @@ use crate::tls;
 pub(crate) struct Start {
     #[command(flatten)]
     pub(crate) data: DataDir,
+    #[command(flatten)]
+    pub(crate) file: File,
     /// Go to the background once everything is ready.
     #[arg(long)]
     pub(crate) detach: bool,
@@ -47,6 +49,8 @@ pub(crate) struct Start {
 pub(crate) struct System {
     #[command(flatten)]
     pub(crate) data: DataDir,
+    #[command(flatten)]
+    pub(crate) file: File,
     /// Port of the control plane.
     #[arg(long, env = "MADBASE_CONTROL_PORT", default_value_t = 8001, value_name = "PORT")]
     pub(crate) control_port: u16,
@@ -75,8 +79,8 @@ pub(crate) struct Proxy {
     #[command(flatten)]
     pub(crate) tls: tls::Flags,
     /// Workers that never change, separated by commas [default: those that joined the cluster].
-    #[arg(long, env = "WORKER_UPSTREAM_URLS", value_name = "URL", value_delimiter = ',', value_parser = upstream)]
-    pub(crate) worker_upstream_urls: Vec<url::Url>,
+    #[arg(long, env = "WORKER_UPSTREAM_URLS", value_name = "URL", value_delimiter = ',')]
+    pub(crate) worker_upstream_urls: Vec<WorkerAddress>,
 }
 
 #[derive(Debug, Args)]
@@ -93,6 +97,8 @@ pub(crate) struct Worker {
 pub(crate) struct Reader {
     #[command(flatten)]
     pub(crate) data: DataDir,
+    #[command(flatten)]
+    pub(crate) file: File,
     #[command(flatten)]
     pub(crate) door: Door,
     #[command(flatten)]
@@ -114,6 +120,14 @@ impl Reader {
     pub(crate) fn patience(&self) -> Duration {
         Duration::from_secs(self.wait.into())
     }
+}
+
+/// The settings file; read before the other flags, for which it gives defaults.
+#[derive(Debug, Args)]
+pub(crate) struct File {
+    /// Take settings from this TOML file; flags and variables win over it.
+    #[arg(long = "config", env = "MADBASE_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 /// Where a role listens, and whom it believes.
@@ -215,19 +229,6 @@ fn domain(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// A worker's address: nothing but scheme, host and port.
-fn upstream(text: &str) -> Result<url::Url, &'static str> {
-    let refusal = "a worker is http://host:port";
-    let url = url::Url::parse(text.trim()).map_err(|_| refusal)?;
-    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-    let nobody = url.username().is_empty() && url.password().is_none();
-    if matches!(url.scheme(), "http" | "https") && url.has_host() && bare && nobody {
-        Ok(url)
-    } else {
-        Err(refusal)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,16 +251,6 @@ mod tests {
             "https://x#y",
         ] {
             assert!(web_address(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_worker_s_address_is_nothing_but_an_origin() {
-        for good in ["http://10.0.0.5:8010", "https://worker-1:8010/", " http://[fd00::1]:8010"] {
-            assert!(upstream(good).is_ok(), "{good}");
-        }
-        for bad in ["", "10.0.0.5:8010", "ftp://x:1", "http://x:1/rest", "http://ada@x:1", "http://x:1?y"] {
-            assert!(upstream(bad).is_err(), "{bad}");
         }
     }
 

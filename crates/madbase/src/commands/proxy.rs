@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use gateway::{WorkerSettings, Workers};
 
 use super::site::{Banner, Site};
 use crate::banner::http_url;
@@ -44,7 +45,8 @@ async fn start(args: &Proxy, output: Output, environment: &Environment) -> Resul
         ..site.installation(reader, environment, port.address().port())?
     };
     steps.next("Wait for the control database");
-    let workers = roles::workers(&args.worker_upstream_urls);
+    let workers = Workers::new(WorkerSettings::default());
+    workers.set(args.worker_upstream_urls.clone());
     let parts = roles::proxy(installation, workers, reader.patience(), telemetry::metrics()?).await?;
     steps.next("Open the port");
     let api_url = http_url(port.address());

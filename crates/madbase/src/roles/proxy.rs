@@ -3,31 +3,26 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use axum::response::IntoResponse as _;
-use gateway::Endpoint;
+use gateway::{Endpoint, Workers};
 
 use super::worker::Parts;
 use super::{Base, Installation, default_project};
 use crate::telemetry::Render;
 
-/// Wire it; `patience` as for [`super::worker()`], `data_api` answers `/rest/v1`.
+/// Wire it; `patience` as for [`super::worker()`], `workers` answer `/rest/v1`.
 pub(crate) async fn proxy(
     installation: Installation,
-    data_api: Endpoint,
+    workers: Workers,
     patience: Duration,
     render: Render,
 ) -> Result<Parts> {
     let base = Base::read(&installation, patience).await?;
     let auth = base.auth();
     auth.resume(&default_project(&base.control_plane).await?);
-    let services = gateway::Services { auth: Endpoint::behind(auth::router(auth.clone())), data_api };
+    let services =
+        gateway::Services { auth: Endpoint::behind(auth::router(auth.clone())), data_api: workers.into() };
     // It forwards requests; of the data API it needs what the projects' databases set for it: origins, names of roles.
     let settings = base.data_api();
     let gateway = base.gateway(installation, services, (auth, settings), render);
     Ok(Parts { api: gateway::endpoint(gateway), databases: base.databases })
-}
-
-/// What answers `/rest/v1` on a proxy: the workers.
-pub(crate) fn workers(_upstreams: &[url::Url]) -> Endpoint {
-    Endpoint::new(async |_request| http::StatusCode::SERVICE_UNAVAILABLE.into_response())
 }
