@@ -33,3 +33,4 @@ pub use settings::{
 };
 pub use settings::{SettingError, parse_truth};
 pub use vault::{Vault, VaultError};
+pub use settings::{LimitSettings, RateLimits};

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::Vault;
 use crate::jwt::KeyRing;
-use crate::settings::{AuthSettings, RestSettings};
+use crate::settings::{AuthSettings, LimitSettings, RestSettings};
 
 /// The key of a project's row; never shown where [`ProjectRef`] will do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -151,6 +151,8 @@ pub struct Project {
     /// Settings of auth.
     pub auth: AuthSettings,
     /// Settings of the data API.
+    /// How many requests it takes.
+    pub limits: LimitSettings,
     pub rest: RestSettings,
     /// Grows with every change; part of the key of whatever is cached about the project.
     pub version: i64,

@@ -5,12 +5,14 @@
 
 mod external;
 mod guard;
+mod limits;
 mod phone;
 
 use std::collections::BTreeMap;
 
 pub use external::{OAuthServerSettings, ProviderSettings};
 pub use guard::{CaptchaProvider, HookSettings, MailTemplate};
+pub use limits::{LimitSettings, RateLimits};
 pub use phone::{FactorUse, SmsProvider};
 use serde::{Deserialize, Serialize};
 

@@ -284,6 +284,7 @@ impl ControlPlane {
             vault: self.inner.seal.vault(row.id)?,
             auth: settings.auth,
             rest: settings.rest,
+            limits: settings.limits,
             version: row.version,
         }))
     }

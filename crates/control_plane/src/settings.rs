@@ -8,9 +8,10 @@ mod external;
 mod factors;
 mod guard;
 mod hidden;
+mod limits;
 mod names;
 
-use common::{AuthSettings, RestSettings};
+use common::{AuthSettings, LimitSettings, RestSettings};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -23,6 +24,7 @@ pub(crate) use hidden::HiddenValues;
 pub(crate) struct Settings {
     pub(crate) auth: AuthSettings,
     pub(crate) rest: RestSettings,
+    pub(crate) limits: LimitSettings,
 }
 
 impl Settings {
@@ -41,12 +43,13 @@ impl Settings {
         Ok(Self {
             auth: serde_json::from_value(service("auth")).map_err(|it| ("auth", it))?,
             rest: serde_json::from_value(service("rest")).map_err(|it| ("rest", it))?,
+            limits: serde_json::from_value(service("limits")).map_err(|it| ("limits", it))?,
         })
     }
 
     /// For people: secrets are null.
     pub(crate) fn shown(&self) -> Value {
-        let mut shown = json!({"auth": self.auth, "rest": self.rest});
+        let mut shown = json!({"auth": self.auth, "rest": self.rest, "limits": self.limits});
         hidden::strip(&mut shown);
         shown
     }
@@ -92,6 +95,7 @@ impl Settings {
     }
 }
 
+        limits::check(&self.limits)?;
 /// A change of settings: fields by service.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -104,6 +108,8 @@ pub(crate) struct Change {
 
 /// Tells `null` (`Some(None)`) from a field that is not there (`None`).
 fn present<'de, D: serde::Deserializer<'de>>(
+    #[serde(default, deserialize_with = "present")]
+    limits: Option<Option<Map<String, Value>>>,
     from: D,
 ) -> Result<Option<Option<Map<String, Value>>>, D::Error> {
     Option::deserialize(from).map(Some)
@@ -116,7 +122,7 @@ impl Change {
     /// [`Error::Body`] names the service and the field.
     pub(crate) fn apply(&self, stored: &Value, secrets: &mut Secrets) -> Result<Value, Error> {
         let mut merged = stored.as_object().cloned().unwrap_or_default();
-        for (service, change) in [("auth", &self.auth), ("rest", &self.rest)] {
+        for (service, change) in [("auth", &self.auth), ("rest", &self.rest), ("limits", &self.limits)] {
             match change {
                 None => {}
                 Some(None) => drop(merged.remove(service)),
@@ -144,7 +150,7 @@ impl Change {
     pub(crate) fn described(&self) -> Value {
         let own = |fields: &Map<String, Value>| names::ours(fields.clone(), &Map::new());
         let auth = self.auth.as_ref().map(|it| it.as_ref().map(own));
-        let mut shown = json!({"auth": auth, "rest": self.rest});
+        let mut shown = json!({"auth": auth, "rest": self.rest, "limits": self.limits});
         hidden::strip(&mut shown);
         shown
     }

@@ -126,6 +126,7 @@ fn project(user: &str) -> Project {
         jwt: KeyRing::default(),
         auth: AuthSettings::default(),
         rest: RestSettings::default(),
+        limits: common::LimitSettings::default(),
         version: 1,
         vault: common::Vault::new(&[7; 32]).unwrap(),
     }

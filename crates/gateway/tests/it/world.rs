@@ -51,6 +51,7 @@ pub(crate) fn project(reference: &str, version: i64) -> Project {
         vault: common::Vault::new(&[7; 32]).unwrap(),
         auth: common::AuthSettings::default(),
         rest: common::RestSettings::default(),
+        limits: common::LimitSettings::default(),
         version,
     }
 }

@@ -57,6 +57,7 @@ impl Fixture {
             jwt: KeyRing::default(),
             auth: AuthSettings::default(),
             rest: RestSettings::default(),
+            limits: common::LimitSettings::default(),
             version: 1,
             vault: common::Vault::new(&[7; 32]).unwrap(),
         }

@@ -64,6 +64,7 @@ impl Sole {
             vault: Vault::new(&[0; 32])?,
             auth: AuthSettings::default(),
             rest: options.rest.clone(),
+            limits: common::LimitSettings::default(),
             version: 1,
         };
         let project = RwLock::new(Arc::new(project));
