@@ -57,3 +57,24 @@ pub(crate) fn other_version() {
         "the databases were prepared by another version of MadBase; run the same version on all nodes"
     );
 }
+
+/// A certificate came from its authority.
+pub(crate) fn certificate_issued(domain: &str, until: std::time::SystemTime) {
+    metrics::counter!("madbase_acme_orders_total", "result" => "issued").increment(1);
+    let left_secs = until.duration_since(std::time::SystemTime::now()).unwrap_or_default().as_secs();
+    tracing::info!(domain, left_secs, "certificate issued");
+}
+
+/// No certificate came; the one before stays as long as it holds.
+pub(crate) fn certificate_failed(domain: &str, why: &str, wait: std::time::Duration) {
+    metrics::counter!("madbase_acme_orders_total", "result" => "failed").increment(1);
+    tracing::error!(domain, error = why, retry_secs = wait.as_secs(), "no certificate; trying again later");
+}
+
+/// The control database did not say what certificates or challenges there are.
+pub(crate) fn certificates_not_looked_at(error: &Error) {
+    tracing::warn!(
+        error = error as &(dyn std::error::Error + 'static),
+        "certificates cannot be looked at; trying again"
+    );
+}

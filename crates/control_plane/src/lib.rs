@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod authority;
+mod certificates;
 mod config;
 mod control_db;
 mod ddl;
@@ -31,6 +32,7 @@ use refinery::Runner;
 use store::{Notifications, Server};
 
 pub use authority::{Authority, NODE_LIFE};
+pub use certificates::{AcmeSettings, ChallengeKind};
 pub use config::Config;
 pub use error::Error;
 pub use projects::NewProject;

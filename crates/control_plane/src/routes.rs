@@ -40,6 +40,7 @@ pub fn router(plane: ControlPlane) -> Router {
         .route("/projects/{ref}/signing-keys/{kid}/revoke", post(signing::revoke))
         .route("/inbox", get(misc::inbox).delete(misc::clear_inbox))
         .route("/audit", get(misc::audit))
+        .route("/certificates", get(misc::certificates))
         .fallback(|| async { Error::Route })
         .method_not_allowed_fallback(|| async { Error::Method })
         .layer(middleware::from_fn_with_state(plane.clone(), guard));

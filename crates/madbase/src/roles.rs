@@ -114,7 +114,7 @@ impl Base {
         let gateway = Gateway::new(config, directory, services, gateway::Metrics(render));
         gateway.check_sessions(Arc::new(auth));
         if let Some(secure) = installation.tls {
-            secure.attach(&gateway);
+            secure.attach(&gateway, &self.control_plane);
         }
         tokio::spawn(follow_changes(self.control_plane.clone(), gateway.clone()));
         gateway

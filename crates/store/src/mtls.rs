@@ -28,6 +28,7 @@ mod request;
 mod verify;
 
 use std::fmt;
+use std::time::SystemTime;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -87,6 +88,15 @@ impl From<rustls::Error> for MtlsError {
 pub fn name_of(chain: &str) -> Result<NodeName, MtlsError> {
     let chain = certificates(chain)?;
     chain.first().and_then(peer_name).ok_or(MtlsError::Nameless)
+}
+
+/// From when until when the first certificate of a PEM chain holds.
+///
+/// # Errors
+/// [`MtlsError::Pem`] when there is none that can be read.
+pub fn validity_of(chain: &str) -> Result<(SystemTime, SystemTime), MtlsError> {
+    let chain = certificates(chain)?;
+    chain.first().and_then(name::validity).ok_or(MtlsError::Pem("certificate"))
 }
 
 fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, MtlsError> {

@@ -1,4 +1,4 @@
-//! The development inbox, the audit log, and whether the control plane lives and can work.
+//! The development inbox, the audit log, certificates, and whether the control plane lives and can work.
 
 use axum::Json;
 use axum::extract::State;
@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::body::Search;
-use crate::{ControlPlane, Error, queries};
+use crate::{ControlPlane, Error, certificates, queries};
 
 /// `GET /health`: the process answers.
 pub(super) async fn health() -> Json<Value> {
@@ -74,4 +74,9 @@ pub(super) async fn audit(
     )
     .await?;
     Ok(Json(json!({"audit": lines})))
+}
+
+/// `GET /api/v1/certificates`: what was got by ACME, until when, and what went wrong last.
+pub(super) async fn certificates(State(plane): State<ControlPlane>) -> Result<Json<Value>, Error> {
+    Ok(Json(json!({"certificates": certificates::listed(&plane.inner.db).await?})))
 }

@@ -45,6 +45,7 @@ const CALLS: &[(Method, &str, &str)] = &[
     (Method::GET, "/api/v1/inbox", ""),
     (Method::DELETE, "/api/v1/inbox", ""),
     (Method::GET, "/api/v1/audit", ""),
+    (Method::GET, "/api/v1/certificates", ""),
     (Method::GET, "/api/v1/audit?limit=0", ""),
     (Method::GET, "/api/v1/audit?project=%00", ""),
     (Method::PUT, "/api/v1/projects", ""),
@@ -108,6 +109,7 @@ fn every_route_answers_every_persona_as_listed() {
         GET /api/v1/inbox: 401 CP200 | 401 CP200 | 401 CP200 | 200
         DELETE /api/v1/inbox: 401 CP200 | 401 CP200 | 401 CP200 | 204
         GET /api/v1/audit: 401 CP200 | 401 CP200 | 401 CP200 | 200
+        GET /api/v1/certificates: 401 CP200 | 401 CP200 | 401 CP200 | 200
         GET /api/v1/audit?limit=0: 401 CP200 | 401 CP200 | 401 CP200 | 400 CP105
         GET /api/v1/audit?project=%00: 401 CP200 | 401 CP200 | 401 CP200 | 400 CP105
         PUT /api/v1/projects: 401 CP200 | 401 CP200 | 401 CP200 | 405 CP301
