@@ -1,17 +1,18 @@
 //! Passwords: argon2id for new hashes, bcrypt (Supabase's) and argon2 accepted.
 //!
-//! Hashing runs on blocking threads, at most as many at once as there are cores; whoever waits, waits in a bounded
-//! queue, so a storm of sign-ins costs other requests nothing. An unknown user costs the same time as a known one.
+//! Hashing runs on threads of its own, as many as there are cores; whoever waits, waits in a bounded queue, so a storm
+//! of sign-ins costs other requests nothing. An unknown user costs the same time as a known one.
 
 pub(crate) mod breach;
+mod threads;
 
 use std::sync::Arc;
 
-use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
+use argon2::password_hash::phc::{Output, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Params, Version};
 use common::AuthSettings;
-use tokio::sync::Semaphore;
+
+use self::threads::{Memory, Threads};
 
 use crate::{Config, Error};
 
@@ -36,8 +37,7 @@ pub(crate) enum Verdict {
 pub(crate) struct Passwords {
     argon2: Argon2<'static>,
     dummy: Arc<str>,
-    threads: Arc<Semaphore>,
-    queue: Semaphore,
+    threads: Threads,
 }
 
 impl Passwords {
@@ -51,8 +51,7 @@ impl Passwords {
         Self {
             argon2: Argon2::new(Algorithm::Argon2id, Version::V0x13, params),
             dummy: dummy.into(),
-            threads: Arc::new(Semaphore::new(config.hashing_threads.max(1))),
-            queue: Semaphore::new(config.hashing_queue.max(1)),
+            threads: Threads::new(config.hashing_threads, config.hashing_queue),
         }
     }
 
@@ -62,12 +61,12 @@ impl Passwords {
     /// [`Error::Busy`] when the queue is full.
     pub(crate) async fn hash(&self, plain: &str) -> Result<String, Error> {
         let (argon2, plain) = (self.argon2.clone(), plain.to_owned());
-        self.run(move || {
-            let hash =
-                argon2.hash_password(plain.as_bytes()).map_err(|it| Error::internal(it.to_string()))?;
-            Ok(hash.to_string())
-        })
-        .await
+        self.threads
+            .run(move |memory| {
+                let hash = hash(&argon2, &plain, memory).map_err(|it| Error::internal(it.to_string()))?;
+                Ok(hash.to_string())
+            })
+            .await
     }
 
     /// Compare `plain` with `stored`; without a stored hash the answer is `Wrong`, after the same time.
@@ -81,22 +80,8 @@ impl Passwords {
             _ => self.dummy.clone(),
         };
         let (argon2, plain) = (self.argon2.clone(), plain.to_owned());
-        let verdict = self.run(move || Ok(compare(&argon2, &plain, &stored))).await?;
+        let verdict = self.threads.run(move |memory| Ok(compare(&argon2, &plain, &stored, memory))).await?;
         Ok(if known { verdict } else { Verdict::Wrong })
-    }
-
-    async fn run<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-    ) -> Result<T, Error> {
-        let _place = self.queue.try_acquire().map_err(|_| Error::Busy)?;
-        let thread = Arc::clone(&self.threads).acquire_owned().await.map_err(Error::internal)?;
-        tokio::task::spawn_blocking(move || {
-            let _thread = thread;
-            work()
-        })
-        .await
-        .map_err(Error::internal)?
     }
 }
 
@@ -146,7 +131,40 @@ fn sets(text: &str) -> Vec<String> {
     sets
 }
 
-fn compare(argon2: &Argon2<'_>, plain: &str, stored: &str) -> Verdict {
+/// A new hash of `plain` with a new salt.
+fn hash(
+    argon2: &Argon2<'_>,
+    plain: &str,
+    memory: &mut Memory,
+) -> Result<PasswordHash, argon2::password_hash::Error> {
+    let salt = Salt::generate();
+    let mut out = [0; Params::DEFAULT_OUTPUT_LEN];
+    let blocks = memory.blocks(argon2.params().block_count());
+    argon2.hash_password_into_with_memory(plain.as_bytes(), &salt, &mut out, blocks)?;
+    Ok(PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: argon2.params().try_into()?,
+        salt: Some(salt),
+        hash: Some(Output::new(&out)?),
+    })
+}
+
+/// Whether `plain` gives `hash`; the last comparison takes the same time wherever they differ.
+fn opens(plain: &str, hash: &PasswordHash, memory: &mut Memory) -> Option<()> {
+    let params = Params::try_from(hash).ok()?;
+    let algorithm = Algorithm::try_from(hash.algorithm.as_str()).ok()?;
+    let version = hash.version.map_or(Ok(Version::default()), Version::try_from).ok()?;
+    let (salt, expected) = (hash.salt.as_ref()?, hash.hash.as_ref()?);
+    let mut buffer = [0; Output::MAX_LENGTH];
+    let out = buffer.get_mut(..expected.len())?;
+    let blocks = memory.blocks(params.block_count());
+    let argon2 = Argon2::new(algorithm, version, params);
+    argon2.hash_password_into_with_memory(plain.as_bytes(), salt, out, blocks).ok()?;
+    (Output::new(out).ok()? == *expected).then_some(())
+}
+
+fn compare(argon2: &Argon2<'_>, plain: &str, stored: &str, memory: &mut Memory) -> Verdict {
     if is_bcrypt(stored) {
         return match bcrypt::verify(plain, stored) {
             Ok(true) => Verdict::Outdated,
@@ -154,7 +172,7 @@ fn compare(argon2: &Argon2<'_>, plain: &str, stored: &str) -> Verdict {
         };
     }
     let Some(hash) = affordable(stored) else { return Verdict::Wrong };
-    if argon2.verify_password(plain.as_bytes(), &hash).is_err() {
+    if opens(plain, &hash, memory).is_none() {
         return Verdict::Wrong;
     }
     let current = Params::try_from(&hash)
@@ -232,12 +250,5 @@ mod tests {
     async fn the_dummy_hash_is_really_computed() {
         let passwords = passwords();
         assert!(affordable(&passwords.dummy).is_some());
-    }
-
-    #[tokio::test]
-    async fn a_full_queue_refuses_at_once() {
-        let passwords = Passwords::new(&Config { hashing_queue: 1, ..Config::default() });
-        let _place = passwords.queue.acquire().await.unwrap();
-        assert!(matches!(passwords.hash("x").await, Err(Error::Busy)));
     }
 }

@@ -9,6 +9,7 @@ mod external;
 pub(crate) mod factors;
 mod oauth;
 pub(crate) mod outbox;
+mod parts;
 #[cfg(feature = "webauthn")]
 pub(crate) mod passkeys;
 mod read;

@@ -1,14 +1,16 @@
 -- Write a Change (see change.rs) whole or not at all. $1: the Change as JSON.
 -- Guards first; every other part reads from `gate`, which is empty when a guard failed.
+-- A line that ends in `--? part` stands only where the Change has that part; one that begins a CTE takes it along
+-- (see parts.rs). PostgreSQL prepares only what it is to do: with everything, that alone took a millisecond.
 with input as materialized (
   select change as it, (change ->> 'now')::timestamptz as now from (select $1::text::jsonb as change) q
 ),
-spent as (
+spent as ( --? spend
   delete from auth.one_time_tokens t using input
   where t.id = (it -> 'spend' ->> 'id')::uuid and t.token_hash = it -> 'spend' ->> 'token_hash'
   returning t.id
 ),
-saved as (
+saved as ( --? save
   update auth.users u set
     aud = r.aud, role = r.role, email = r.email, encrypted_password = r.encrypted_password,
     email_confirmed_at = r.email_confirmed_at, invited_at = r.invited_at,
@@ -20,19 +22,19 @@ saved as (
     phone_change_sent_at = r.phone_change_sent_at, reauthentication_sent_at = r.reauthentication_sent_at,
     banned_until = r.banned_until, deleted_at = r.deleted_at, is_anonymous = r.is_anonymous
   from input, jsonb_populate_record(null::auth.users, it -> 'save' -> 'row') r
-  where it ? 'save' and u.id = r.id and u.xmin::text = it -> 'save' ->> 'version'
-    and (not it ? 'spend' or exists (select from spent))
+  where u.id = r.id and u.xmin::text = it -> 'save' ->> 'version'
+    and exists (select from spent) --? spend
   returning u.id
 ),
-retired as (
+retired as ( --? retire
   update auth.refresh_tokens t set revoked = true, updated_at = input.now from input
   where t.token = it ->> 'retire' and not coalesce(t.revoked, false)
   returning t.id
 ),
-finished as (
+finished as ( --? finish_flow
   delete from auth.flow_state f using input where f.id = (it ->> 'finish_flow')::uuid returning f.id
 ),
-claimed as (
+claimed as ( --? claim
   update auth.flow_state f set
     user_id = (it -> 'claim' ->> 'user_id')::uuid, auth_code = it -> 'claim' ->> 'auth_code',
     auth_code_issued_at = input.now, updated_at = input.now,
@@ -42,30 +44,31 @@ claimed as (
   from input where f.id = (it -> 'claim' ->> 'id')::uuid and f.user_id is null
   returning f.id
 ),
-redeemed as (
+redeemed as ( --? redeem
   delete from auth.oauth_authorizations a using input where a.id = (it ->> 'redeem')::uuid returning a.id
 ),
-touched as (
+touched as ( --? touch
   update auth.users u set
     last_sign_in_at = input.now, updated_at = input.now,
     encrypted_password = coalesce(it -> 'touch' ->> 'encrypted_password', u.encrypted_password)
   from input
   where u.id = (it -> 'touch' ->> 'user_id')::uuid
     and (not it -> 'touch' ? 'expected' or u.encrypted_password = it -> 'touch' ->> 'expected')
-    and (not it ? 'finish_flow' or exists (select from finished))
+    and exists (select from finished) --? finish_flow
   returning u.id
 ),
 gate as materialized (
   select it, now from input
-  where (not it ? 'spend' or exists (select from spent))
-    and (not it ? 'save' or exists (select from saved))
-    and (not it ? 'retire' or exists (select from retired))
-    and (not it ? 'finish_flow' or exists (select from finished))
-    and (not it ? 'claim' or exists (select from claimed))
-    and (not it ? 'redeem' or exists (select from redeemed))
-    and (not it ? 'touch' or exists (select from touched))
+  where true
+    and exists (select from spent) --? spend
+    and exists (select from saved) --? save
+    and exists (select from retired) --? retire
+    and exists (select from finished) --? finish_flow
+    and exists (select from claimed) --? claim
+    and exists (select from redeemed) --? redeem
+    and exists (select from touched) --? touch
 ),
-created as (
+created as ( --? create
   insert into auth.users (
     instance_id, id, aud, role, email, encrypted_password, email_confirmed_at, invited_at, confirmation_token,
     confirmation_sent_at, recovery_token, recovery_sent_at, email_change_token_new, email_change,
@@ -79,7 +82,7 @@ created as (
   from gate, jsonb_populate_recordset(null::auth.users, it -> 'create') r
   returning id
 ),
-linked as (
+linked as ( --? identities
   insert into auth.identities (id, provider_id, user_id, identity_data, provider, last_sign_in_at, created_at, updated_at)
   select r.id, r.provider_id, r.user_id, r.identity_data, r.provider, r.last_sign_in_at, r.created_at, r.updated_at
   from gate, jsonb_populate_recordset(null::auth.identities, it -> 'identities') r
@@ -88,15 +91,15 @@ linked as (
   where auth.identities.user_id = excluded.user_id
   returning id
 ),
-disowned as (
+disowned as ( --? disown
   delete from auth.identities i using gate
   where i.id in (select value::uuid from jsonb_array_elements_text(it -> 'disown'))
   returning i.id
 ),
-cleared as (
+cleared as ( --? clear
   delete from auth.one_time_tokens t using gate where t.user_id = (it ->> 'clear')::uuid returning t.id
 ),
-mailed as (
+mailed as ( --? mail
   insert into auth.one_time_tokens (id, user_id, token_type, token_hash, relates_to, created_at, updated_at, attempts)
   select r.id, r.user_id, r.token_type, r.token_hash, r.relates_to, now at time zone 'utc', now at time zone 'utc', 0
   from gate, jsonb_populate_recordset(null::auth.one_time_tokens, it -> 'mail') r
@@ -105,13 +108,13 @@ mailed as (
     created_at = excluded.created_at, updated_at = excluded.updated_at, attempts = 0
   returning id
 ),
-posted as (
+posted as ( --? outbox
   insert into auth.mail_outbox (id, mail, created_at, due_at)
   select r.id, r.mail, now, now + interval '10 minutes'
   from gate, jsonb_populate_recordset(null::auth.mail_outbox, it -> 'outbox') r
   returning id
 ),
-flowing as (
+flowing as ( --? flows
   insert into auth.flow_state (
     id, user_id, auth_code, code_challenge_method, code_challenge, provider_type, authentication_method,
     auth_code_issued_at, created_at, updated_at
@@ -123,19 +126,19 @@ flowing as (
     auth_code = excluded.auth_code, auth_code_issued_at = excluded.auth_code_issued_at, updated_at = excluded.updated_at
   returning id
 ),
-ended as (
+ended as ( --? end
   delete from auth.sessions s using gate
   where s.user_id = (it -> 'end' ->> 'user_id')::uuid
     and (it -> 'end' ->> 'only' is null or s.id = (it -> 'end' ->> 'only')::uuid)
     and s.id is distinct from (it -> 'end' ->> 'except')::uuid
   returning s.id
 ),
-outlived as (
+outlived as ( --? outlive
   update auth.sessions s set not_after = now from gate
   where s.user_id = (it ->> 'outlive')::uuid and (s.not_after is null or s.not_after > now)
   returning s.id
 ),
-opened as (
+opened as ( --? open
   insert into auth.sessions (
     id, user_id, created_at, updated_at, aal, not_after, user_agent, ip, refresh_token_hmac_key, oauth_client_id, scopes
   )
@@ -144,13 +147,13 @@ opened as (
   from gate, jsonb_populate_recordset(null::auth.sessions, it -> 'open') r
   returning id
 ),
-proved as (
+proved as ( --? methods
   insert into auth.mfa_amr_claims (id, session_id, authentication_method, created_at, updated_at)
   select r.id, r.session_id, r.authentication_method, now, now
   from gate, jsonb_populate_recordset(null::auth.mfa_amr_claims, it -> 'methods') r
   returning id
 ),
-refreshed as (
+refreshed as ( --? refresh
   update auth.sessions s set
     refreshed_at = gate.now at time zone 'utc', updated_at = gate.now, user_agent = r.user_agent, ip = r.ip,
     refresh_token_hmac_key = coalesce(s.refresh_token_hmac_key, r.refresh_token_hmac_key)
@@ -158,26 +161,35 @@ refreshed as (
   where s.id = r.id
   returning s.id
 ),
-issued as (
+issued as ( --? issue
   insert into auth.refresh_tokens (instance_id, token, user_id, revoked, created_at, updated_at, parent, session_id)
   select '00000000-0000-0000-0000-000000000000', r.token, r.user_id, false, now, now, r.parent, r.session_id
   from gate, jsonb_populate_recordset(null::auth.refresh_tokens, it -> 'issue') r
   returning id
 ),
-told as (
+told as ( --? audit
   insert into auth.audit_log_entries (instance_id, id, payload, created_at, ip_address)
   select '00000000-0000-0000-0000-000000000000', r.id, r.payload, now, r.ip_address
   from gate, jsonb_populate_recordset(null::auth.audit_log_entries, it -> 'audit') r
   returning id
+),
+done as (
+  select it from gate
 )
 select case
-  -- An identity of somebody else is in the way: take everything back.
-  when exists (select from gate)
-    then (select count(*) from linked) = (select jsonb_array_length(it -> 'identities') from gate)
-      or 1 / (select count(*) from linked where false) = 1
+  when exists (select from done) then true
+    -- An identity of somebody else is in the way: take everything back.
+    and ((select count(*) from linked) = (select jsonb_array_length(it -> 'identities') from done) --? identities
+      or 1 / (select count(*) from linked where false) = 1) --? identities
   -- A guard wrote and another one failed: an error (division by zero) takes everything back.
-  when exists (select from spent) or exists (select from saved) or exists (select from retired)
-    or exists (select from finished) or exists (select from claimed) or exists (select from touched)
-    then 1 / (select count(*) from gate) = 1
+  when false
+    or exists (select from spent) --? spend
+    or exists (select from saved) --? save
+    or exists (select from retired) --? retire
+    or exists (select from finished) --? finish_flow
+    or exists (select from claimed) --? claim
+    or exists (select from redeemed) --? redeem
+    or exists (select from touched) --? touch
+    then 1 / (select count(*) from done) = 1
   else false
 end

@@ -9,6 +9,7 @@ use serde::Serialize;
 use store::ServiceClient;
 use uuid::Uuid;
 
+use super::parts::Parts;
 use super::{decode, read};
 use crate::Error;
 use crate::mail::KeptMail;
@@ -193,6 +194,33 @@ impl Change {
         }
     }
 
+    /// The parts of `apply.sql`, and which of them this change has.
+    fn parts(&self) -> [(&'static str, bool); 21] {
+        [
+            ("spend", self.spend.is_some()),
+            ("save", self.save.is_some()),
+            ("retire", self.retire.is_some()),
+            ("finish_flow", self.finish_flow.is_some()),
+            ("claim", self.claim.is_some()),
+            ("redeem", self.redeem.is_some()),
+            ("touch", self.touch.is_some()),
+            ("create", !self.create.is_empty()),
+            ("identities", !self.identities.is_empty()),
+            ("disown", !self.disown.is_empty()),
+            ("clear", self.clear.is_some()),
+            ("mail", !self.mail.is_empty()),
+            ("outbox", !self.outbox.is_empty()),
+            ("flows", !self.flows.is_empty()),
+            ("end", self.end.is_some()),
+            ("outlive", self.outlive.is_some()),
+            ("open", !self.open.is_empty()),
+            ("methods", !self.methods.is_empty()),
+            ("refresh", self.refresh.is_some()),
+            ("issue", !self.issue.is_empty()),
+            ("audit", !self.audit.is_empty()),
+        ]
+    }
+
     /// Also open a session.
     pub(crate) fn open(&mut self, opening: &Opening) {
         for method in &opening.session.amr {
@@ -241,7 +269,8 @@ pub(crate) enum Applied {
     Taken,
 }
 
-const APPLY: &str = include_str!("apply.sql");
+/// What there is to do, of all that a change may be.
+static APPLY: Parts = Parts::new(include_str!("apply.sql"));
 const TAKE_ATTEMPT: &str = "update auth.one_time_tokens set attempts = attempts + 1 where id = any($1) \
      and attempts < $2 returning id";
 
@@ -254,7 +283,7 @@ fn json(change: &Change) -> Result<String, Error> {
 
 /// Write `change`. One round trip.
 pub(crate) async fn apply(db: &ServiceClient, change: &Change) -> Result<Applied, Error> {
-    let statement = db.prepare_cached(APPLY).await?;
+    let statement = db.prepare_cached(&APPLY.with(&change.parts())).await?;
     outcome(change, db.query_one(&statement, &[&json(change)?]).await)
 }
 
@@ -264,7 +293,7 @@ pub(crate) async fn apply_and_read(
     change: &Change,
     user_id: Uuid,
 ) -> Result<(Applied, Option<Account>), Error> {
-    let apply = db.prepare_cached(APPLY).await?;
+    let apply = db.prepare_cached(&APPLY.with(&change.parts())).await?;
     let by_id = db.prepare_cached(read::ACCOUNT_BY_ID).await?;
     let change_json = json(change)?;
     // Polled together, sent together: PostgreSQL runs them one after the other.
@@ -323,5 +352,21 @@ fn outcome(
             Err(Error::Refused(refused))
         }
         other => Err(Error::Store(other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_part_of_the_statement_is_one_of_a_change() {
+        let marked: BTreeSet<_> =
+            include_str!("apply.sql").lines().filter_map(|it| Some(it.split_once(" --? ")?.1)).collect();
+        let parts = Change::new(Timestamp::UNIX_EPOCH).parts();
+        assert_eq!(marked, parts.iter().map(|(name, _)| *name).collect());
+        assert!(parts.iter().all(|(_, there)| !there));
     }
 }
