@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod answers;
 mod caller;
 mod challenges;
 mod error_kind;
@@ -17,6 +18,7 @@ mod sessions;
 mod settings;
 mod vault;
 
+pub use answers::{Dependence, Repeatable};
 pub use caller::{Caller, ClientAddress, PublicUrl, RequestId, StageTimes};
 pub use challenges::{Certified, Challenged, Challenges};
 pub use error_kind::ErrorKind;
@@ -29,8 +31,8 @@ pub use project::{
 pub use sessions::{Asking, SessionCheck, SessionCheckError};
 pub use settings::{
     AuthSettings, CaptchaProvider, FactorUse, HookSettings, MailTemplate, OAuthServerSettings, OpenApiMode,
-    ProviderSettings, RestSettings, SmsProvider, SmtpSettings, Verbosity,
+    ProviderSettings, ResponseCache, RestSettings, SmsProvider, SmtpSettings, Verbosity,
 };
+pub use settings::{LimitSettings, RateLimits};
 pub use settings::{SettingError, parse_truth};
 pub use vault::{Vault, VaultError};
-pub use settings::{LimitSettings, RateLimits};

@@ -13,9 +13,9 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::Vault;
 use crate::jwt::KeyRing;
 use crate::settings::{AuthSettings, LimitSettings, RestSettings};
+use crate::{Dependence, Vault};
 
 /// The key of a project's row; never shown where [`ProjectRef`] will do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -151,9 +151,9 @@ pub struct Project {
     /// Settings of auth.
     pub auth: AuthSettings,
     /// Settings of the data API.
+    pub rest: RestSettings,
     /// How many requests it takes.
     pub limits: LimitSettings,
-    pub rest: RestSettings,
     /// Grows with every change; part of the key of whatever is cached about the project.
     pub version: i64,
 }
@@ -174,6 +174,11 @@ pub trait Directory: fmt::Debug + Send + Sync {
     /// data API; a directory that knows of none gives it back as it is.
     fn configured<'a>(&'a self, project: &'a Arc<Project>) -> Configured<'a> {
         Configured::Known(Arc::clone(project))
+    }
+
+    /// What answers of `project`'s data API depend on, from memory; `None` when nobody knows, and none is kept then.
+    fn dependence(&self, _project: &Project) -> Option<Dependence> {
+        None
     }
 }
 

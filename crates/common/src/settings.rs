@@ -72,6 +72,10 @@ pub struct RestSettings {
     pub server_trace_header: Option<String>,
     /// Origins that browsers may call from; empty means any.
     pub server_cors_allowed_origins: Vec<String>,
+    /// Whether answers to reads are kept and given again until something is written.
+    pub response_cache: ResponseCache,
+    /// The longest that such an answer is given, in seconds: how late a change that did not pass MadBase may be seen.
+    pub response_cache_max_age: u64,
 }
 
 impl Default for RestSettings {
@@ -106,8 +110,23 @@ impl Default for RestSettings {
             server_timing_enabled: false,
             server_trace_header: None,
             server_cors_allowed_origins: Vec::new(),
+            response_cache: ResponseCache::Off,
+            response_cache_max_age: 60,
         }
     }
+}
+
+/// Which answers of the data API are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResponseCache {
+    /// None.
+    #[default]
+    Off,
+    /// Those to requests that say how old an answer may be: `Cache-Control: max-age=60`.
+    OnRequest,
+    /// All that may be, except for requests that want fresh ones: `Cache-Control: no-cache`.
+    On,
 }
 
 /// What the OpenAPI description at `/` shows.

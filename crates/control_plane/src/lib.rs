@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use common::{Directory, DirectoryError, Finding, Inbox, ProjectRef};
 use refinery::Runner;
-use store::{Notifications, Server};
+use store::{Notifications, Server, Versions};
 
 pub use authority::{Authority, NODE_LIFE};
 pub use certificates::{AcmeSettings, ChallengeKind};
@@ -103,6 +103,12 @@ impl ControlPlane {
     #[must_use]
     pub fn changes(&self) -> Notifications {
         self.inner.provisioner.server.listen(&self.inner.config.control_database, "madbase_projects")
+    }
+
+    /// Versions of what projects hold, which all processes of the cluster tell each other. Must be called on a runtime.
+    #[must_use]
+    pub fn versions(&self) -> Versions {
+        Versions::shared(&self.inner.provisioner.server, &self.inner.config.control_database)
     }
 }
 

@@ -87,15 +87,19 @@ impl Settings {
                     .contains(&rest.db_tx_end.as_str()),
                 "rest.db-tx-end must be commit, commit-allow-override, rollback or rollback-allow-override",
             ),
+            (
+                (1..=86_400).contains(&rest.response_cache_max_age),
+                "rest.response-cache-max-age must be 1 to 86400",
+            ),
         ];
         rules.iter().find(|it| !it.0).map_or(Ok(()), |it| Err(it.1))?;
         factors::check(auth)?;
         external::check(auth)?;
+        limits::check(&self.limits)?;
         guard::check(auth)
     }
 }
 
-        limits::check(&self.limits)?;
 /// A change of settings: fields by service.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -104,12 +108,12 @@ pub(crate) struct Change {
     auth: Option<Option<Map<String, Value>>>,
     #[serde(default, deserialize_with = "present")]
     rest: Option<Option<Map<String, Value>>>,
+    #[serde(default, deserialize_with = "present")]
+    limits: Option<Option<Map<String, Value>>>,
 }
 
 /// Tells `null` (`Some(None)`) from a field that is not there (`None`).
 fn present<'de, D: serde::Deserializer<'de>>(
-    #[serde(default, deserialize_with = "present")]
-    limits: Option<Option<Map<String, Value>>>,
     from: D,
 ) -> Result<Option<Option<Map<String, Value>>>, D::Error> {
     Option::deserialize(from).map(Some)
@@ -212,6 +216,8 @@ mod tests {
             (json!({"rest": {"db-tx-end": "never"}}), "rest.db-tx-end"),
             (json!({"rest": {"db-pre-request": "f(); drop table x"}}), "rest.db-pre-request"),
             (json!({"rest": {"db-max-rows": -1}}), "rest: "),
+            (json!({"rest": {"response-cache": "always"}}), "rest: "),
+            (json!({"rest": {"response-cache-max-age": 0}}), "rest.response-cache-max-age"),
         ];
         for (change, named) in cases {
             let message = check(&change).unwrap_err();

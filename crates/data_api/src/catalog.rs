@@ -96,6 +96,8 @@ pub(crate) struct Uses {
     pub(crate) response: bool,
     /// Change settings, whichever.
     pub(crate) sets: bool,
+    /// No use, but how it is known: whether changes of the code are told of.
+    pub(crate) watched: bool,
 }
 
 /// With more tables than this in a schema, nothing similar is searched: it would cost more than it helps.

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::extract::Request as HttpRequest;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use common::{Caller, OpenApiMode, Project, RestSettings};
+use common::{Caller, Dependence, OpenApiMode, Project, RestSettings};
 use http::header::HOST;
 use http::request::Parts;
 use http::{Method, StatusCode};
@@ -22,6 +22,8 @@ use crate::request::{self, Action, MediaType, Parameters, Request};
 use crate::run::{self, Check, Form, Outcome, Runner};
 use crate::watch::Watch;
 use crate::{Config, openapi, response, sql};
+
+mod repeatable;
 
 /// Handles of the service. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -53,6 +55,12 @@ impl DataApi {
     #[must_use]
     pub fn known(&self, project: &Project) -> Option<Arc<Project>> {
         self.catalogs.known(project).map(|it| Arc::clone(&it.project))
+    }
+
+    /// What answers about `project` depend on besides the request, the caller and the rows; costs a look into memory.
+    #[must_use]
+    pub fn dependence(&self, project: &Project) -> Option<Dependence> {
+        self.catalogs.known(project)?.dependence()
     }
 
     /// The schema cache of `project` as JSON, as PostgREST's admin server shows it; `None` when it is not loaded.
@@ -151,7 +159,7 @@ async fn pipeline(
     caller: &Caller,
     request: HttpRequest,
 ) -> Result<Response, Error> {
-    let Known { project, catalog } = known;
+    let Known { project, catalog, .. } = known;
     let watch = Watch::start(project.rest.server_timing_enabled);
     let (parts, body) = request.into_parts();
     let limit = api.config.limits.query_bytes;
@@ -172,6 +180,9 @@ async fn pipeline(
         }
     };
     answered.map(|mut response| {
+        if let Some(repeatable) = repeatable::of(&exchange, known, &target) {
+            response.extensions_mut().insert(repeatable);
+        }
         if let Some(times) = exchange.watch.times() {
             response.extensions_mut().insert(times);
         }
@@ -228,7 +239,7 @@ impl<'a> Exchange<'a> {
     /// The settings of the transaction.
     fn session(&self, request: &Request<'_>, name: &str, function_settings: &[String]) -> store::Session {
         self.watch.planned();
-        run::session(
+        let session = run::session(
             self.caller,
             run::Head {
                 method: &self.parts.method,
@@ -242,7 +253,8 @@ impl<'a> Exchange<'a> {
                 role_settings: self.catalog.role_settings(self.caller.role()),
                 function_settings,
             },
-        )
+        );
+        repeatable::session(self, session)
     }
 
     /// `GET`, `HEAD /`: what the schema offers.

@@ -4,16 +4,17 @@
 //! A listener per project hears `NOTIFY pgrst, 'reload schema' | 'reload config'`; requests go on with what was known
 //! meanwhile. One task loads, so however many notifications come, one load runs at a time.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use common::{Project, ProjectRef};
+use common::{Dependence, Project, ProjectRef};
 use moka::sync::Cache;
 use store::{Databases, Notification, Notifications};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
-use super::{Catalog, load};
+use super::{Catalog, Uses, load};
 use crate::error::Error;
 use crate::events::Event;
 use crate::{Config, settings};
@@ -41,6 +42,23 @@ pub(crate) struct Known {
     pub(crate) project: Arc<Project>,
     /// What exists there.
     pub(crate) catalog: Catalog,
+    /// Another one for each time that it was read in this process.
+    generation: u64,
+}
+
+/// The next [`Known::generation`].
+static GENERATIONS: AtomicU64 = AtomicU64::new(0);
+
+impl Known {
+    fn new(project: Arc<Project>, catalog: Catalog) -> Self {
+        Self { project, catalog, generation: GENERATIONS.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// What answers depend on besides the request and the rows; `None` when nobody tells of changes of the code.
+    pub(crate) fn dependence(&self) -> Option<Dependence> {
+        let Uses { request, watched, .. } = self.catalog.uses;
+        watched.then_some(Dependence { generation: self.generation, on_whole_request: request })
+    }
 }
 
 /// A project's place, perhaps not filled yet.
@@ -152,7 +170,7 @@ impl Catalogs {
                 false => Arc::clone(project),
             };
             let catalog = load::load(&database, &project.rest).await?;
-            Ok(Known { project, catalog })
+            Ok(Known::new(project, catalog))
         };
         match known.await {
             Ok(known) => {

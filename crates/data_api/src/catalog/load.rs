@@ -84,7 +84,12 @@ impl Answers {
         catalog.add_representations(rows(&self.representations)?);
         catalog.add_handlers(rows(&self.handlers)?);
         let uses: Vec<Uses> = rows(&self.uses)?;
-        catalog.uses = uses.first().copied().unwrap_or(Uses { request: true, response: true, sets: true });
+        catalog.uses = uses.first().copied().unwrap_or(Uses {
+            request: true,
+            response: true,
+            sets: true,
+            watched: false,
+        });
         catalog.roles = rows::<Role>(&self.roles)?.into_iter().map(|it| (it.name.clone(), it)).collect();
         Ok(catalog)
     }

@@ -44,6 +44,7 @@ with schemas as (
 select pg_catalog.json_build_object(
     'request', not watched.it or coalesce(uses.request or uses.any_name, false) or 'pg_catalog' = any ($1::text[]),
     'response', not watched.it or coalesce(uses.response or uses.any_name, false) or 'pg_catalog' = any ($1::text[]),
-    'sets', not watched.it or coalesce(uses.sets, false) or 'pg_catalog' = any ($1::text[])
+    'sets', not watched.it or coalesce(uses.sets, false) or 'pg_catalog' = any ($1::text[]),
+    'watched', watched.it
 )
 from uses, watched
