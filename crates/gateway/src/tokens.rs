@@ -36,7 +36,8 @@ pub(crate) enum Purpose {
 /// The cache in front of a project's key ring.
 #[derive(Debug)]
 pub(crate) struct Tokens {
-    verified: Cache<Key, Verified>,
+    /// The keys are hashes already.
+    verified: Cache<Key, Verified, foldhash::fast::RandomState>,
     ttl: Duration,
     measures: Arc<Measures>,
     hashers: [RandomState; 2],
@@ -52,7 +53,10 @@ struct Verified {
 
 impl Tokens {
     pub(crate) fn new(config: &Config, measures: Arc<Measures>) -> Self {
-        let verified = Cache::builder().max_capacity(config.max_tokens).expire_after(OwnLife).build();
+        let verified = Cache::builder()
+            .max_capacity(config.max_tokens)
+            .expire_after(OwnLife)
+            .build_with_hasher(foldhash::fast::RandomState::default());
         Self { verified, ttl: config.token_ttl, measures, hashers: [RandomState::new(), RandomState::new()] }
     }
 

@@ -1,11 +1,12 @@
 //! One [`Database`] per project: opened on demand, at most 100, closed after 300 s without use (REQ H7).
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use common::{Login, Project, ProjectRef};
+use foldhash::quality::RandomState;
 use futures_util::future::join_all;
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
@@ -59,7 +60,7 @@ struct Shared {
     server: Server,
     replicas: Option<Arc<Replicas>>,
     settings: PoolSettings,
-    cache: Cache<Key, Entry>,
+    cache: Cache<Key, Entry, RandomState>,
     hasher: RandomState,
     sweeping: AtomicBool,
 }
@@ -111,8 +112,8 @@ impl Databases {
             .time_to_idle(settings.idle_timeout)
             .eviction_policy(EvictionPolicy::lru())
             .eviction_listener(|_, entry: Entry, _| drop(entry.empty()))
-            .build();
-        let hasher = RandomState::new();
+            .build_with_hasher(RandomState::default());
+        let hasher = RandomState::default();
         let sweeping = AtomicBool::new(false);
         Self { shared: Arc::new(Shared { server, replicas, settings, cache, hasher, sweeping }) }
     }

@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use foldhash::quality::RandomState;
+
 use super::{Prepared, Shape};
 
-type Generation = HashMap<Vec<u8>, Arc<Prepared>>;
+type Generation = HashMap<Vec<u8>, Arc<Prepared>, RandomState>;
 
 /// Prepared statements by shape.
 #[derive(Debug, Default)]

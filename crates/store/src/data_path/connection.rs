@@ -31,7 +31,7 @@ const CANCELLED: &str = "57014";
 /// SQLSTATEs `lock_not_available` and `deadlock_detected`.
 const LOCKED: [&str; 2] = ["55P03", "40P01"];
 /// Most jobs in one transaction. PostgreSQL sends what it has when the transaction ends, so the first waits for the last.
-const MOST_TOGETHER: usize = 16;
+const MOST_TOGETHER: usize = 32;
 /// The transaction status of an idle session.
 const IDLE: u8 = b'I';
 

@@ -1,9 +1,10 @@
 //! One caller's work on its way: what to send, how it ends, and whom to answer.
 
-use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use foldhash::quality::FixedState;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -56,7 +57,7 @@ impl Job {
     pub(super) fn new(request: Request, mode: Mode, reply: Reply) -> Self {
         // A collision only mistakes one statement's pace for another's.
         let key = if mode.is_read() || request.is_sociable() {
-            BuildHasherDefault::<DefaultHasher>::default().hash_one((&request.role, &request.text))
+            FixedState::default().hash_one((&request.role, &request.text))
         } else {
             0
         };

@@ -58,7 +58,7 @@ impl Pace {
 
 /// The paces of a project's statements, by a hash of their text.
 #[derive(Debug, Default)]
-pub(super) struct Paces(HashMap<u64, Arc<Pace>>);
+pub(super) struct Paces(HashMap<u64, Arc<Pace>, foldhash::fast::RandomState>);
 
 impl Paces {
     /// That of the statement with this hash.

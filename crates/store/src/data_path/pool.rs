@@ -94,13 +94,18 @@ impl Pool {
     /// Take `job`: its caller is answered in any case, and in bounded time as long as it waits.
     pub(super) fn submit(self: &Arc<Self>, job: Job) {
         let mut state = self.state();
-        if state.roster.is_draining() || self.closing.is_cancelled() {
+        if state.roster.is_draining() {
             drop(state);
             return job.answer(Err(closed()));
         }
         let Some(job) = state.roster.place(job, Instant::now()) else {
+            // At the end its connection refuses it.
             return self.tell(&state.roster);
         };
+        if self.closing.is_cancelled() {
+            drop(state);
+            return job.answer(Err(closed()));
+        }
         self.measures.waits.increment(1);
         if let Some(job) = state.roster.wait(job) {
             drop(state);
