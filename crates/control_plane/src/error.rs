@@ -28,6 +28,15 @@ pub enum Error {
     /// No admin token, or a wrong one.
     #[error("the admin token is missing or wrong")]
     Token,
+    /// The join token is of no use.
+    #[error("the join token is unknown, used or expired")]
+    JoinToken,
+    /// Only nodes may ask that.
+    #[error("only nodes with a certificate of this cluster may ask that")]
+    NodeCertificate,
+    /// No node of that id.
+    #[error("there is no node {0}")]
+    UnknownNode(String),
     /// No such route.
     #[error("there is no such route")]
     Route,
@@ -99,9 +108,9 @@ pub enum Error {
 impl Error {
     /// Every code, in order: for `docs/reference/errors.md`.
     pub const CODES: &'static [&'static str] = &[
-        "CP100", "CP101", "CP102", "CP103", "CP104", "CP105", "CP200", "CP300", "CP301", "CP302", "CP303",
-        "CP304", "CP305", "CP306", "CP307", "CP308", "CP309", "CP310", "CP311", "CP500", "CP501", "CP502",
-        "CP503", "CP504", "CP505", "CP900", "CP901", "CP902", "CP903",
+        "CP100", "CP101", "CP102", "CP103", "CP104", "CP105", "CP200", "CP201", "CP202", "CP300", "CP301",
+        "CP302", "CP303", "CP304", "CP305", "CP306", "CP307", "CP308", "CP309", "CP310", "CP311", "CP312",
+        "CP500", "CP501", "CP502", "CP503", "CP504", "CP505", "CP900", "CP901", "CP902", "CP903",
     ];
 
     /// The stable code: CP1 the request, CP2 who asks, CP3 projects and routes, CP5 the installation, CP9 what is below.
@@ -115,6 +124,9 @@ impl Error {
             Self::Reference(_) => "CP104",
             Self::Query(_) => "CP105",
             Self::Token => "CP200",
+            Self::JoinToken => "CP201",
+            Self::NodeCertificate => "CP202",
+            Self::UnknownNode(_) => "CP312",
             Self::Route => "CP300",
             Self::Method => "CP301",
             Self::UnknownProject(_) => "CP302",
@@ -148,10 +160,12 @@ impl Error {
                 ErrorKind::Invalid
             }
             Self::TooLarge | Self::Busy => ErrorKind::Limited,
-            Self::Token => ErrorKind::Unauthenticated,
-            Self::Route | Self::Method | Self::UnknownProject(_) | Self::UnknownSigningKey => {
-                ErrorKind::NotFound
-            }
+            Self::Token | Self::JoinToken | Self::NodeCertificate => ErrorKind::Unauthenticated,
+            Self::Route
+            | Self::Method
+            | Self::UnknownProject(_)
+            | Self::UnknownNode(_)
+            | Self::UnknownSigningKey => ErrorKind::NotFound,
             Self::ProjectExists(_)
             | Self::ProjectGoing(_)
             | Self::DefaultProject
@@ -186,6 +200,13 @@ impl Error {
             Self::Query(_) => "Correct or remove the named parameter.",
             Self::Token => {
                 "Send `Authorization: Bearer <admin token>`; it is in the file `secrets/admin_token` of the data directory."
+            }
+            Self::JoinToken => {
+                "Make a new one with `madbase cluster join-token`; each lets one node in, once."
+            }
+            Self::NodeCertificate => "Join the cluster first: `madbase worker --join`.",
+            Self::UnknownNode(_) => {
+                "List the nodes with `madbase cluster nodes`; one that was removed joins anew."
             }
             Self::Route | Self::Method => {
                 "See docs/reference/control-plane.md for the routes and their methods."
@@ -259,6 +280,9 @@ mod tests {
             Error::Reference(ProjectRefError),
             Error::Query(text()),
             Error::Token,
+            Error::JoinToken,
+            Error::NodeCertificate,
+            Error::UnknownNode("worker-1".into()),
             Error::Route,
             Error::Method,
             Error::UnknownProject(reference.clone()),

@@ -2,7 +2,7 @@
 //!
 //! Never a key, password, token or body.
 
-use common::ProjectRef;
+use common::{NodeName, ProjectRef};
 
 use crate::Error;
 
@@ -77,4 +77,19 @@ pub(crate) fn certificates_not_looked_at(error: &Error) {
         error = error as &(dyn std::error::Error + 'static),
         "certificates cannot be looked at; trying again"
     );
+}
+
+/// A node was taken in.
+pub(crate) fn node_joined(name: &NodeName) {
+    tracing::info!(node.id = %name.id, node.role = %name.pillar, "node joined");
+}
+
+/// A node has been silent for too long.
+pub(crate) fn node_lost(id: &str) {
+    tracing::warn!(node.id = id, "node lost: it said nothing for 15 s");
+}
+
+/// Nobody can tell which nodes are silent.
+pub(crate) fn nodes_unseen(error: &Error) {
+    tracing::warn!(error = error as &(dyn std::error::Error + 'static), "nodes cannot be looked after");
 }

@@ -14,6 +14,7 @@ mod ddl;
 mod error;
 mod events;
 mod lock;
+mod nodes;
 mod projects;
 mod provision;
 mod queries;
@@ -35,6 +36,10 @@ pub use authority::{Authority, NODE_LIFE};
 pub use certificates::{AcmeSettings, ChallengeKind};
 pub use config::Config;
 pub use error::Error;
+pub use nodes::{
+    CHANNEL as NODES_CHANNEL, Heartbeat, JoinToken, JoinTokenError, Node, Offer, Pulse, SILENCE, Standing,
+    node_router,
+};
 pub use projects::NewProject;
 pub use routes::router;
 

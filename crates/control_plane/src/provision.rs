@@ -75,6 +75,7 @@ pub(crate) fn control_migrations() -> Runner {
         ("V2__projects", include_str!("../migrations/control/V2__projects.sql")),
         ("V40__tell_changes", include_str!("../migrations/control/V40__tell_changes.sql")),
         ("V42__certificates", include_str!("../migrations/control/V42__certificates.sql")),
+        ("V43__nodes", include_str!("../migrations/control/V43__nodes.sql")),
     ])
 }
 

@@ -4,6 +4,7 @@ mod body;
 mod keys;
 mod mail;
 mod misc;
+mod nodes;
 mod projects;
 mod signing;
 mod wire;
@@ -14,9 +15,10 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use secrecy::ExposeSecret as _;
 
+pub(crate) use self::body::Body;
 use crate::{ControlPlane, Error};
 
 /// The largest body taken.
@@ -38,6 +40,10 @@ pub fn router(plane: ControlPlane) -> Router {
         .route("/projects/{ref}/signing-keys", get(signing::list).post(signing::prepare))
         .route("/projects/{ref}/signing-keys/rotate", post(signing::rotate))
         .route("/projects/{ref}/signing-keys/{kid}/revoke", post(signing::revoke))
+        .route("/nodes", get(nodes::list))
+        .route("/nodes/join-tokens", post(nodes::join_token))
+        .route("/nodes/{id}", delete(nodes::remove))
+        .route("/nodes/{id}/drain", post(nodes::drain))
         .route("/inbox", get(misc::inbox).delete(misc::clear_inbox))
         .route("/audit", get(misc::audit))
         .route("/certificates", get(misc::certificates))

@@ -3,6 +3,7 @@
 
 mod authority;
 mod isolation;
+mod nodes;
 mod owner;
 mod provisioning;
 mod rest;
