@@ -289,3 +289,83 @@ impl Drop for Turn {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    fn worker() -> Arc<Worker> {
+        let address = "http://10.0.0.1:80".parse().unwrap();
+        Worker::new(address, &WorkerSettings::default(), Arc::default())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn suspensions_grow_until_a_good_answer() {
+        let worker = worker();
+        for secs in [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0] {
+            assert_eq!(worker.fitness(), Fitness::Good);
+            worker.suspend("lost");
+            worker.suspend("lost");
+            assert_eq!(worker.fitness(), Fitness::Poor);
+            advance(Duration::from_secs_f64(secs) - Duration::from_millis(1)).await;
+            assert_eq!(worker.fitness(), Fitness::Poor, "{secs} s");
+            advance(Duration::from_millis(1)).await;
+        }
+        worker.answered(StatusCode::OK);
+        worker.suspend("lost");
+        advance(FIRST_SUSPENSION).await;
+        assert_eq!(worker.fitness(), Fitness::Good);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_bad_answers_in_a_row_suspend() {
+        let worker = worker();
+        for _ in 0..3 {
+            (1..MAX_BAD_ANSWERS).for_each(|_| worker.answered(StatusCode::BAD_GATEWAY));
+            assert_eq!(worker.fitness(), Fitness::Good);
+            worker.answered(StatusCode::NOT_FOUND);
+        }
+        (0..MAX_BAD_ANSWERS).for_each(|_| worker.answered(StatusCode::SERVICE_UNAVAILABLE));
+        assert_eq!(worker.fitness(), Fitness::Poor);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_given_up_counts_if_it_had_time() {
+        let worker = worker();
+        let give_up = async |turn: Turn, after| {
+            advance(after).await;
+            drop(turn);
+        };
+        for _ in 0..20 {
+            give_up(worker.take_turn(), Duration::from_secs(1)).await;
+        }
+        let mut begun = worker.take_turn();
+        begun.settle();
+        give_up(begun, PATIENCE).await;
+        assert_eq!((worker.fitness(), worker.outstanding()), (Fitness::Good, 0));
+        for _ in 0..MAX_BAD_ANSWERS {
+            give_up(worker.take_turn(), PATIENCE).await;
+        }
+        assert_eq!(worker.fitness(), Fitness::Poor);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_list_s_word_stands_above_the_worker_s() {
+        let worker = worker();
+        worker.tell_draining(true);
+        worker.stand(Standing::Ready);
+        assert_eq!(worker.fitness(), Fitness::None);
+        worker.tell_draining(false);
+        assert_eq!(worker.fitness(), Fitness::Good);
+        for (standing, fitness) in [
+            (Standing::Unready, Fitness::Poor),
+            (Standing::Draining, Fitness::None),
+            (Standing::Gone, Fitness::None),
+        ] {
+            worker.stand(standing);
+            assert_eq!((worker.standing(), worker.fitness()), (standing, fitness));
+        }
+    }
+}

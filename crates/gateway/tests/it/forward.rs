@@ -4,5 +4,6 @@ mod balance;
 mod bodies;
 mod cluster;
 mod discovery;
+mod encrypted;
 mod failures;
 mod sockets;

@@ -30,13 +30,13 @@ use crate::world::World;
 const SOON: Duration = Duration::from_secs(5);
 
 /// An authority of the test's own, and a folder for what it signs.
-struct Authority {
+pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: tempfile::TempDir,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -63,7 +63,7 @@ impl Authority {
         PemFiles { certificate: path("crt"), key: path("key") }
     }
 
-    fn node(&self, uri: &str) -> Credentials {
+    pub(crate) fn node(&self, uri: &str) -> Credentials {
         let mut params = CertificateParams::default();
         params.subject_alt_names = vec![SanType::URI(uri.try_into().unwrap())];
         params.extended_key_usages =

@@ -1,0 +1,80 @@
+//! Workers behind TLS: both ends show certificates of the cluster's authority, and names of hosts count for nothing.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use common::Pillar;
+use gateway::{ServeSettings, Tls, TlsSettings, WorkerAddress, WorkerSettings, Workers};
+use serde_json::Value;
+use store::mtls::{Clients, Credentials};
+use tokio::net::TcpListener;
+
+use super::cluster::{proxy, shelf};
+use crate::tls::Authority;
+use crate::world::World;
+
+/// A worker that lets proxies of its authority in, and where.
+struct Worker {
+    address: SocketAddr,
+    _world: World,
+}
+
+async fn worker(credentials: &Credentials) -> Worker {
+    let world = World::new().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let config = credentials.server(Clients::required(&[Pillar::Proxy])).unwrap();
+    let tls = Tls::between_nodes(config, TlsSettings::default());
+    let endpoint = gateway::endpoint(world.gateway.clone());
+    tokio::spawn(gateway::serve((listener, tls), endpoint, ServeSettings::default(), world.shutdown.clone()));
+    Worker { address, _world: world }
+}
+
+async fn before(worker: &Worker, proxy_is: Option<&Credentials>) -> World {
+    let tls = proxy_is.map(|it| it.client(&[Pillar::Worker]).unwrap());
+    let wait = Duration::from_millis(300);
+    let workers = Workers::new(WorkerSettings { tls, wait, ..WorkerSettings::default() });
+    let address: WorkerAddress = format!("https://{}", worker.address).parse().unwrap();
+    workers.set(vec![address]);
+    proxy(&shelf(), &workers).await
+}
+
+#[tokio::test]
+async fn a_worker_believes_the_proxy_that_it_knows_by_its_certificate() {
+    let authority = Authority::new();
+    let worker = worker(&authority.node("spiffe://madbase/worker/w")).await;
+    let proxy = before(&worker, Some(&authority.node("spiffe://madbase/proxy/p"))).await;
+    for _ in 0..20 {
+        let request = proxy.post("/rest/v1/x").header("x-forwarded-for", "203.0.113.9").body("{}");
+        let told: Value = request.send().await.unwrap().json().await.unwrap();
+        assert_eq!((&told["service"], &told["client"]), (&"data_api".into(), &"203.0.113.9".into()));
+    }
+    let large = proxy.post("/rest/v1/length").body(vec![b'x'; 3_000_000]).send().await.unwrap();
+    assert_eq!(large.text().await.unwrap(), "3000000");
+    assert_eq!(
+        proxy.get("/rest/v1/rows/3000000").send().await.unwrap().bytes().await.unwrap().len(),
+        3_000_000
+    );
+}
+
+#[tokio::test]
+async fn nothing_is_forwarded_to_or_from_strangers() {
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let our_proxy = ours.node("spiffe://madbase/proxy/p");
+    let our_worker = worker(&ours.node("spiffe://madbase/worker/w")).await;
+    assert_eq!(
+        before(&our_worker, Some(&our_proxy)).await.get("/rest/v1/x").send().await.unwrap().status(),
+        200
+    );
+    let refused = async |worker: &Worker, proxy: Option<&Credentials>, why: &str| {
+        let status = before(worker, proxy).await.get("/rest/v1/x").send().await.unwrap().status();
+        assert!(matches!(status.as_u16(), 502 | 503), "{why}: {status}");
+    };
+    let their_worker = worker(&theirs.node("spiffe://madbase/worker/w")).await;
+    refused(&their_worker, Some(&our_proxy), "a worker of another cluster").await;
+    let no_worker = worker(&ours.node("spiffe://madbase/proxy/q")).await;
+    refused(&no_worker, Some(&our_proxy), "a proxy that says it is a worker").await;
+    refused(&our_worker, Some(&ours.node("spiffe://madbase/worker/x")), "a worker that says it is a proxy")
+        .await;
+    refused(&our_worker, None, "nobody without a certificate").await;
+}
