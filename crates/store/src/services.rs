@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use deadpool_postgres::{
-    ClientWrapper, Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, StatementCache,
-    Timeouts,
+    ClientWrapper, Hook, HookError, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime,
+    StatementCache, TimeoutType, Timeouts,
 };
+use tokio::time::{Instant, sleep_until};
 
 use crate::config::Config;
 use crate::{Error, PoolSettings, ServiceClient};
@@ -19,6 +20,9 @@ use connect::{FRESH, Mark, WatchedConnect};
 
 /// Longest time to make a connection, all hosts tried.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Between two attempts to connect: the first wait, doubled up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// Longest time to look a returned connection over.
 const RECYCLE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -26,6 +30,8 @@ const RECYCLE_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Services {
     pool: Pool,
+    /// How long to try again while PostgreSQL does not answer.
+    patience: Duration,
 }
 
 impl Services {
@@ -37,7 +43,7 @@ impl Services {
             let marks = Arc::new(Marks::default());
             (Arc::clone(&marks), marks)
         };
-        let connect = WatchedConnect(config.tls().clone());
+        let connect = WatchedConnect(config.tls().clone(), config.budget().cloned());
         let manager = Manager::from_connect(config.clone_driver(), connect, recycling);
         let pool = Pool::builder(manager)
             .max_size(settings.service_connections.max(1))
@@ -57,12 +63,26 @@ impl Services {
             .runtime(Runtime::Tokio1)
             .build()
             .expect("a runtime is set, and nothing else can be missing");
-        Self { pool }
+        Self { pool, patience: settings.acquire_timeout }
     }
 
-    /// A connection of its own until it is dropped.
+    /// A connection of its own until it is dropped. Nothing was sent yet, so while a standby becomes the primary, or
+    /// PostgreSQL starts again, the caller waits: as long as for a free connection.
     pub(crate) async fn get(&self) -> Result<ServiceClient, Error> {
-        Ok(FRESH.scope(RefCell::new(None), self.pool.get()).await?)
+        let deadline = Instant::now() + self.patience;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let failure = match FRESH.scope(RefCell::new(None), self.pool.get()).await {
+                Ok(client) => return Ok(client),
+                Err(failure) => failure,
+            };
+            let again = Instant::now() + pause;
+            if !may_pass(&failure) || again > deadline {
+                return Err(failure.into());
+            }
+            sleep_until(again).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
     }
 
     /// No new borrower; returned connections end.
@@ -73,6 +93,17 @@ impl Services {
     /// Connections still open.
     pub(crate) fn open(&self) -> usize {
         self.pool.status().size
+    }
+}
+
+/// Whether trying again shortly may help: not with a wrong password, nor without the role or database.
+fn may_pass(failure: &PoolError) -> bool {
+    match failure {
+        PoolError::Backend(error) => error.code().is_none_or(|it| {
+            !it.code().starts_with("28") && !matches!(it.code(), "3D000" | "42501" | "42704")
+        }),
+        PoolError::Timeout(TimeoutType::Create) => true,
+        _ => false,
     }
 }
 
