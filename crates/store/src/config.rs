@@ -8,6 +8,7 @@ use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 use tokio_postgres::tls::NoTlsStream;
 use tokio_postgres::{Client, Connection, Error, NoTls};
 
+use crate::budget::Budget;
 use crate::socket::{self, Socket};
 use crate::tls::{self, Tls};
 
@@ -21,6 +22,8 @@ const REFUSE_PRIMARY: &str = "do $$ begin if not current_setting('transaction_re
 pub(crate) struct Config {
     driver: tokio_postgres::Config,
     tls: Tls,
+    /// What its connections take their places of; `None` counts none.
+    budget: Option<Budget>,
 }
 
 impl Config {
@@ -37,12 +40,22 @@ impl Config {
     /// The driver must not negotiate: its socket is encrypted already.
     pub(crate) fn new(mut driver: tokio_postgres::Config, tls: Tls) -> Self {
         driver.ssl_mode(SslMode::Disable);
-        Self { driver, tls }
+        Self { driver, tls, budget: None }
     }
 
     /// What the driver gets of it.
     pub(crate) fn clone_driver(&self) -> tokio_postgres::Config {
         self.driver.clone()
+    }
+
+    /// As this, with its connections counted.
+    #[must_use]
+    pub(crate) fn within(self, budget: Option<Budget>) -> Self {
+        Self { budget, ..self }
+    }
+
+    pub(crate) fn budget(&self) -> Option<&Budget> {
+        self.budget.as_ref()
     }
 
     pub(crate) fn tls(&self) -> &Tls {

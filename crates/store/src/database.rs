@@ -81,10 +81,15 @@ impl Database {
         self.services.get().await
     }
 
-    /// Listen on `channel` as the authenticator: reconnects by itself (1 s, then up to 30 s apart).
+    /// Listen on `channel` as the authenticator: reconnects by itself (at most a second apart).
     #[must_use]
     pub fn listen(&self, channel: &'static str) -> Notifications {
         listen::listen(self.authenticator.clone(), channel, self.closing.clone())
+    }
+
+    /// Connections open or being opened, but for listeners.
+    pub(crate) fn connections(&self) -> usize {
+        self.services.open() + self.data.open() + self.routes.as_ref().map_or(0, Routes::open)
     }
 
     /// Refuse new work, let what runs finish until `deadline`, then end every connection.
@@ -92,9 +97,8 @@ impl Database {
         self.services.drain();
         self.data.drain();
         self.routes.iter().for_each(Routes::drain);
-        let on_replicas = || self.routes.as_ref().map_or(0, Routes::open);
         let drained = async {
-            while self.services.open() + self.data.open() + on_replicas() > 0 {
+            while self.connections() > 0 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };

@@ -1,7 +1,7 @@
 //! One [`Database`] per project: opened on demand, at most 100, closed after 300 s without use (REQ H7).
 
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use moka::policy::EvictionPolicy;
 use secrecy::ExposeSecret as _;
 use tokio::time::Instant;
 
+use crate::budget::Budget;
 use crate::replicas::{ReplicaSettings, Replicas};
 use crate::{Database, Server, Spool};
 
@@ -31,6 +32,9 @@ pub struct PoolSettings {
     pub max_projects: u64,
     /// A project without requests for this long closes its connections.
     pub idle_timeout: Duration,
+    /// Connections of this process to one server, of all projects together; at least 4. A server has `max_connections` for all
+    /// processes, and each needs a few more that are not counted here.
+    pub max_connections: usize,
     /// For large answers that their clients take slowly; all projects share it. Default 4 GiB under `/tmp`.
     pub spool: Spool,
 }
@@ -44,6 +48,7 @@ impl Default for PoolSettings {
             statements_per_connection: 256,
             max_projects: 100,
             idle_timeout: Duration::from_secs(300),
+            max_connections: 150,
             spool: Spool::new("/tmp", Spool::MAX_BYTES),
         }
     }
@@ -60,6 +65,8 @@ struct Shared {
     server: Server,
     replicas: Option<Arc<Replicas>>,
     settings: PoolSettings,
+    budget: Budget,
+    started: Instant,
     cache: Cache<Key, Entry, RandomState>,
     hasher: RandomState,
     sweeping: AtomicBool,
@@ -75,19 +82,23 @@ struct Key {
 /// What the cache holds. Emptied on eviction, because the cache frees evicted values only some time later: from then
 /// on the database lives as long as its borrowers.
 #[derive(Debug, Clone)]
-struct Entry(Arc<Mutex<Option<Arc<Database>>>>);
+struct Entry {
+    database: Arc<Mutex<Option<Arc<Database>>>>,
+    /// When it was last asked for, in milliseconds of this process.
+    used_ms: Arc<AtomicU64>,
+}
 
 impl Entry {
     fn new(database: Database) -> Self {
-        Self(Arc::new(Mutex::new(Some(Arc::new(database)))))
+        Self { database: Arc::new(Mutex::new(Some(Arc::new(database)))), used_ms: Arc::default() }
     }
 
     fn get(&self) -> Option<Arc<Database>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.database.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn empty(&self) -> Option<Arc<Database>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.database.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -102,11 +113,17 @@ impl Databases {
     /// runtime that this is called on.
     #[must_use]
     pub fn with_replicas(server: Server, replicas: ReplicaSettings, settings: PoolSettings) -> Self {
-        let watched = (!replicas.servers.is_empty()).then(|| Arc::new(Replicas::watch(&server, replicas)));
-        Self::over(server, watched, settings)
+        Self::over(server, Some(replicas), settings)
     }
 
-    fn over(server: Server, replicas: Option<Arc<Replicas>>, settings: PoolSettings) -> Self {
+    fn over(server: Server, replicas: Option<ReplicaSettings>, settings: PoolSettings) -> Self {
+        let budget = Budget::new(settings.max_connections);
+        let server = server.within(budget.clone());
+        let replicas = replicas.filter(|it| !it.servers.is_empty()).map(|mut it| {
+            let counted = |replica: Server| replica.within(budget.another(settings.max_connections));
+            it.servers = it.servers.into_iter().map(counted).collect();
+            Arc::new(Replicas::watch(&server, it))
+        });
         let cache = Cache::builder()
             .max_capacity(settings.max_projects)
             .time_to_idle(settings.idle_timeout)
@@ -114,8 +131,9 @@ impl Databases {
             .eviction_listener(|_, entry: Entry, _| drop(entry.empty()))
             .build_with_hasher(RandomState::default());
         let hasher = RandomState::default();
-        let sweeping = AtomicBool::new(false);
-        Self { shared: Arc::new(Shared { server, replicas, settings, cache, hasher, sweeping }) }
+        let (started, sweeping) = (Instant::now(), AtomicBool::new(false));
+        let shared = Shared { server, replicas, settings, budget, started, cache, hasher, sweeping };
+        Self { shared: Arc::new(shared) }
     }
 
     /// The server behind, for the administrator's work.
@@ -138,7 +156,9 @@ impl Databases {
                 shared.cache.run_pending_tasks().await;
             }
             // Empty: evicted between finding and looking.
-            if let Some(database) = entry.into_value().get() {
+            let entry = entry.into_value();
+            if let Some(database) = entry.get() {
+                entry.used_ms.store(shared.now_ms(), Ordering::Relaxed);
                 return database;
             }
         }
@@ -154,18 +174,22 @@ impl Databases {
         self.shared.replicas.iter().for_each(|it| it.close());
     }
 
-    /// Look for idle databases now and then: the cache itself only looks when it is used.
+    /// Look for idle databases now and then: the cache itself only looks when it is used. Let the least recently used one
+    /// go when somebody lacks a connection.
     fn sweep(&self) {
         if self.shared.sweeping.swap(true, Ordering::Relaxed) {
             return;
         }
         let idle = self.shared.settings.idle_timeout;
         let every = (idle / 8).clamp(Duration::from_millis(10), Duration::from_secs(10));
-        let shared = Arc::downgrade(&self.shared);
+        let (shared, budget) = (Arc::downgrade(&self.shared), self.shared.budget.clone());
         tokio::spawn(async move {
             loop {
-                tokio::time::sleep(every).await;
+                let lacking = tokio::time::timeout(every, budget.wanted()).await.is_ok();
                 let Some(shared) = Weak::upgrade(&shared) else { return };
+                if lacking {
+                    shared.let_one_go().await;
+                }
                 shared.cache.run_pending_tasks().await;
             }
         });
@@ -175,6 +199,24 @@ impl Databases {
 impl Shared {
     fn open(&self, project: &Project) -> Database {
         Database::open(&self.server, self.replicas.as_ref(), &self.settings, project)
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Let the least recently used project with connections close them, if there is another one.
+    async fn let_one_go(&self) {
+        let used = |(key, entry): (Arc<Key>, Entry)| {
+            let open = entry.get().is_some_and(|it| it.connections() > 0);
+            open.then(|| (entry.used_ms.load(Ordering::Relaxed), key))
+        };
+        let mut all: Vec<_> = self.cache.iter().filter_map(used).collect();
+        all.sort_unstable_by_key(|(used_ms, _)| *used_ms);
+        if let [(_, key), _, ..] = all.as_slice() {
+            metrics::counter!("madbase_connections_reclaims_total").increment(1);
+            self.cache.invalidate(&**key).await;
+        }
     }
 
     fn key(&self, project: &Project) -> Key {

@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod budget;
 mod cache;
 mod config;
 mod data_path;

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::budget::Budget;
 use crate::config::Config;
 use common::Login;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -100,6 +101,12 @@ impl Server {
         }
         config.target_session_attrs(TargetSessionAttrs::Any);
         Ok(replica)
+    }
+
+    /// As this, with its connections counted.
+    #[must_use]
+    pub(crate) fn within(self, budget: Budget) -> Self {
+        Self { config: self.config.within(Some(budget)) }
     }
 
     /// `host:port`, or the socket's path; of several the first. For people and metrics.

@@ -13,17 +13,22 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_postgres::config::{Host, SslNegotiation};
 use tokio_rustls::client::TlsStream;
 
+use crate::budget::Place;
 use crate::config::Config;
 use crate::tls::Encrypted;
 
 const DEFAULT_PORT: u16 = 5432;
 
-/// A connected socket.
+/// Until the socket is closed.
+type Held = Option<Place>;
+
+/// A connected socket, and the place that it takes.
 #[derive(Debug)]
+#[expect(dead_code, reason = "a place is given back when its socket is dropped")]
 pub(crate) enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tcp(TcpStream, Held),
+    Unix(UnixStream, Held),
+    Tls(Box<TlsStream<TcpStream>>, Held),
     /// None at all: its first use fails. How a failure to connect reaches the driver's error type.
     Failed(Option<io::Error>),
 }
@@ -63,12 +68,16 @@ pub(crate) fn addresses(config: &tokio_postgres::Config) -> Vec<Address> {
     addresses
 }
 
-/// Connect within the configuration's `connect_timeout`.
+/// Connect within the configuration's `connect_timeout`, once there is a place for it.
 pub(crate) async fn connect(address: &Address, config: &Config) -> io::Result<Socket> {
+    let place = match config.budget() {
+        Some(budget) => Some(budget.place().await?),
+        None => None,
+    };
     let connecting = async {
         match address {
-            Address::Unix(path) => Ok(Socket::Unix(UnixStream::connect(path).await?)),
-            Address::Tcp(host, port) => encrypted(host, *port, config).await,
+            Address::Unix(path) => Ok(Socket::Unix(UnixStream::connect(path).await?, place)),
+            Address::Tcp(host, port) => encrypted(host, *port, config, place).await,
         }
     };
     match config.get_connect_timeout() {
@@ -79,13 +88,13 @@ pub(crate) async fn connect(address: &Address, config: &Config) -> io::Result<So
     }
 }
 
-async fn encrypted(host: &str, port: u16, config: &Config) -> io::Result<Socket> {
+async fn encrypted(host: &str, port: u16, config: &Config, place: Option<Place>) -> io::Result<Socket> {
     let directly = config.get_ssl_negotiation() == SslNegotiation::Direct;
     let stream = tcp(host, port, config).await?;
     match config.tls().encrypt(stream, name_of(host, config), directly).await? {
-        Encrypted::Yes(stream) => Ok(Socket::Tls(stream)),
-        Encrypted::No(stream) => Ok(Socket::Tcp(stream)),
-        Encrypted::Again => tcp(host, port, config).await.map(Socket::Tcp),
+        Encrypted::Yes(stream) => Ok(Socket::Tls(stream, place)),
+        Encrypted::No(stream) => Ok(Socket::Tcp(stream, place)),
+        Encrypted::Again => Ok(Socket::Tcp(tcp(host, port, config).await?, place)),
     }
 }
 
@@ -134,9 +143,9 @@ impl AsyncRead for Socket {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Tcp(it) => Pin::new(it).poll_read(cx, buffer),
-            Self::Unix(it) => Pin::new(it).poll_read(cx, buffer),
-            Self::Tls(it) => Pin::new(it).poll_read(cx, buffer),
+            Self::Tcp(it, _) => Pin::new(it).poll_read(cx, buffer),
+            Self::Unix(it, _) => Pin::new(it).poll_read(cx, buffer),
+            Self::Tls(it, _) => Pin::new(it).poll_read(cx, buffer),
             Self::Failed(it) => Poll::Ready(Err(failure(it))),
         }
     }
@@ -145,25 +154,25 @@ impl AsyncRead for Socket {
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Tcp(it) => Pin::new(it).poll_write(cx, bytes),
-            Self::Unix(it) => Pin::new(it).poll_write(cx, bytes),
-            Self::Tls(it) => Pin::new(it).poll_write(cx, bytes),
+            Self::Tcp(it, _) => Pin::new(it).poll_write(cx, bytes),
+            Self::Unix(it, _) => Pin::new(it).poll_write(cx, bytes),
+            Self::Tls(it, _) => Pin::new(it).poll_write(cx, bytes),
             Self::Failed(it) => Poll::Ready(Err(failure(it))),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Tls(it) => Pin::new(it).poll_flush(cx),
-            Self::Tcp(_) | Self::Unix(_) | Self::Failed(_) => Poll::Ready(Ok(())),
+            Self::Tls(it, _) => Pin::new(it).poll_flush(cx),
+            Self::Tcp(..) | Self::Unix(..) | Self::Failed(_) => Poll::Ready(Ok(())),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Tcp(it) => Pin::new(it).poll_shutdown(cx),
-            Self::Unix(it) => Pin::new(it).poll_shutdown(cx),
-            Self::Tls(it) => Pin::new(it).poll_shutdown(cx),
+            Self::Tcp(it, _) => Pin::new(it).poll_shutdown(cx),
+            Self::Unix(it, _) => Pin::new(it).poll_shutdown(cx),
+            Self::Tls(it, _) => Pin::new(it).poll_shutdown(cx),
             Self::Failed(_) => Poll::Ready(Ok(())),
         }
     }

@@ -13,6 +13,7 @@ use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::{Client, Error, NoTls};
 
 use super::watched::Watched;
+use crate::budget::Budget;
 use crate::config::Config;
 use crate::socket;
 use crate::tls::Tls;
@@ -32,11 +33,11 @@ pub(super) type Mark = Arc<AtomicBool>;
 
 /// How the pool of a project's services connects.
 #[derive(Debug)]
-pub(super) struct WatchedConnect(pub(super) Tls);
+pub(super) struct WatchedConnect(pub(super) Tls, pub(super) Option<Budget>);
 
 impl Connect for WatchedConnect {
     fn connect(&self, config: &tokio_postgres::Config) -> Connecting<'_> {
-        let config = Config::new(config.clone(), self.0.clone());
+        let config = Config::new(config.clone(), self.0.clone()).within(self.1.clone());
         Box::pin(async move { connect(&config).await })
     }
 }

@@ -1,6 +1,7 @@
 //! REQ H7: pools by project, closed when idle, the least recently used one first, never under a borrower.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use store::{Error, PoolSettings};
@@ -164,5 +165,55 @@ fn a_server_that_must_be_writable_is_looked_for_among_the_hosts() {
         project.version = 2;
         let database = database.of(&project).await;
         assert!(matches!(database.services().await, Err(Error::Connect(_))));
+    });
+}
+
+// REQ H7, H12: whatever projects ask for, the server sees no more connections than this process may have.
+#[test]
+fn many_projects_share_the_connections_of_one_process() {
+    run(|db| async move {
+        let settings = PoolSettings { max_connections: 8, ..PoolSettings::default() };
+        let databases = db.databases(settings);
+        let (most, done) = (Arc::new(AtomicI64::new(0)), tokio_util::sync::CancellationToken::new());
+        let watching = {
+            let (db, most, done) = (db.clone(), Arc::clone(&most), done.clone());
+            tokio::spawn(async move {
+                let admin = db.admin().await;
+                while !done.is_cancelled() {
+                    most.fetch_max(db.backends(&admin).await, Ordering::SeqCst);
+                }
+            })
+        };
+        let project = |idx: usize| {
+            let (databases, db) = (databases.clone(), db.clone());
+            tokio::spawn(async move {
+                for round in 0..4 {
+                    let database = databases.of(&db.project(&format!("p{idx}"))).await;
+                    let ask = store::Statement { text: "select pg_sleep(0.005)".into(), params: vec![] };
+                    let session = store::Session::default();
+                    if round % 2 == 0 {
+                        let read = database.read(&session, &ask).await;
+                        read.unwrap_or_else(|it| panic!("{idx} {round}: {it:?}"));
+                    } else {
+                        let service = database.services().await;
+                        let service = service.unwrap_or_else(|it| panic!("{idx} {round}: {it:?}"));
+                        service.simple_query("select 1").await.unwrap();
+                    }
+                }
+            })
+        };
+        let started = tokio::time::Instant::now();
+        for work in (0..30).map(project).collect::<Vec<_>>() {
+            work.await.unwrap();
+        }
+        done.cancel();
+        watching.await.unwrap();
+        // A backend outlives its socket by a moment.
+        let most = most.load(Ordering::SeqCst);
+        assert!((4..=8 + 4).contains(&most), "{most} connections, {:?}", started.elapsed());
+        // Nobody lacks anything now, and who is asked for keeps what it has.
+        drop(databases.of(&db.project("p1")).await.services().await.unwrap());
+        databases.close(Duration::from_secs(5)).await;
+        db.wait_for_backends(0).await;
     });
 }
