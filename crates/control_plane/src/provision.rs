@@ -87,6 +87,7 @@ fn project_migrations() -> Runner {
         ("V3__schema_watch", include_str!("../migrations/project/V3__schema_watch.sql")),
         ("V4__realtime_publication", include_str!("../migrations/project/V4__realtime_publication.sql")),
         ("V5__policy_watch", include_str!("../migrations/project/V5__policy_watch.sql")),
+        ("V6__dropped_policy_watch", include_str!("../migrations/project/V6__dropped_policy_watch.sql")),
     ])
 }
 

@@ -60,7 +60,7 @@ impl DataApi {
     /// What answers about `project` depend on besides the request, the caller and the rows; costs a look into memory.
     #[must_use]
     pub fn dependence(&self, project: &Project) -> Option<Dependence> {
-        self.catalogs.known(project)?.dependence()
+        self.catalogs.dependence(project)
     }
 
     /// The schema cache of `project` as JSON, as PostgREST's admin server shows it; `None` when it is not loaded.

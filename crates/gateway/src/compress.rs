@@ -40,10 +40,21 @@ pub(crate) async fn compress(
         Err(never) => match never {},
     };
     *response.status_mut() = status;
+    if response.headers().contains_key(header::CONTENT_ENCODING) {
+        weaken(response.headers_mut());
+    }
     if let Some(range) = range {
         response.headers_mut().insert(header::CONTENT_RANGE, range);
     }
     response
+}
+
+/// A strong `ETag` stands for the very bytes (RFC 9110 §8.8.1), and these are others now.
+fn weaken(headers: &mut HeaderMap) {
+    let Some(tag) = headers.get(header::ETAG).filter(|it| it.as_bytes().starts_with(b"\"")) else { return };
+    if let Ok(weak) = HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat()) {
+        headers.insert(header::ETAG, weak);
+    }
 }
 
 /// A cheap look before the encoder parses the header properly.

@@ -10,6 +10,8 @@
 //!
 //! - [`Workers`]: a service that other processes answer, as an [`Endpoint`] (REQ H6).
 //!
+//! - [`ResponseCache`]: answers of the data API that are kept until something is written (REQ C1).
+//!
 //! A service in this process sees the path without its prefix and, as request extensions, `Arc<common::Project>`, [`common::Caller`],
 //! [`common::RequestId`], [`common::PublicUrl`] and [`common::ClientAddress`].
 //!
@@ -37,6 +39,7 @@ mod operations;
 mod pipeline;
 mod projects;
 mod request_id;
+mod response_cache;
 mod route;
 mod security;
 mod serve;
@@ -52,6 +55,7 @@ pub use error::Error;
 pub use forward::{WorkerAddress, WorkerSettings, WorkerStanding, WorkerUrlError, Workers};
 pub use network::{Network, NetworkError};
 pub use pipeline::endpoint;
+pub use response_cache::{ResponseCache, ResponseCacheSettings};
 pub use serve::{Drained, Listener, Peer, ServeSettings, serve};
 pub use state::{Gateway, Metrics, Services};
 pub use tls::{Certificates, PemFiles, Tls, TlsError, TlsSettings};

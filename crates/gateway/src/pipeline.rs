@@ -18,6 +18,7 @@ use crate::events::{self, Answered, Event};
 use crate::forward::{Passage, Tunnel};
 use crate::forwarded::Origin;
 use crate::host::{self, Named};
+use crate::response_cache::{self, Approach, Turn};
 use crate::route::{self, Route, Target};
 use crate::serve::Peer;
 use crate::state::Inner;
@@ -197,6 +198,8 @@ async fn forward(
         body_limit::discard(&head.headers, body).await;
         return Err(Error::BodyTooLarge { max_bytes: limits.max_body_bytes });
     }
+    let approach = Approach::new(&visit.route, &project, &admitted.caller, service.workers().is_some());
+    let turn = Turn::of(gateway, approach, &mut request);
     // Workers see the request as it came, and find out for themselves whose it is.
     if service.workers().is_none() {
         if !gateway.config.direct {
@@ -207,13 +210,15 @@ async fn forward(
     let (head, body) = request.into_parts();
     let (body, overflow) = body_limit::limit(body, limits.max_body_bytes);
     let request = Request::from_parts(head, body);
-    let answer = match service.workers() {
-        None => within(limits.timeout, service.answer(request)).await.map(Ok),
-        Some(workers) => {
-            let passage = Passage { id: &visit.id, origin: &visit.origin };
-            within(limits.timeout, workers.forward(request, &passage)).await
+    let answering = async {
+        match service.workers() {
+            None => Ok(service.answer(request).await),
+            Some(workers) => {
+                workers.forward(request, &Passage { id: &visit.id, origin: &visit.origin }).await
+            }
         }
     };
+    let answer = within(limits.timeout, response_cache::through(turn, answering)).await;
     if overflow.happened() {
         return Err(Error::BodyTooLarge { max_bytes: limits.max_body_bytes });
     }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Configured, Directory, Project, ProjectRef};
+use common::{Configured, Dependence, Directory, Project, ProjectRef};
+use metrics::{Counter, counter};
 use moka::Expiry;
 use moka::future::Cache;
 use tokio::time::timeout;
@@ -33,6 +34,8 @@ pub(crate) struct Projects {
     direct: bool,
     /// Counts changes that were told: what was being asked meanwhile may be old.
     changes: AtomicU64,
+    hits: Counter,
+    misses: Counter,
 }
 
 #[derive(Debug, Clone)]
@@ -50,6 +53,7 @@ enum Absent {
 
 impl Projects {
     pub(crate) fn new(config: &Config, directory: Arc<dyn Directory>) -> Self {
+        let lookups = |outcome: &'static str| counter!("cache_lookups_total", "cache" => "project", "tier" => "l1", "outcome" => outcome);
         Self {
             directory,
             directory_timeout: config.directory_timeout,
@@ -63,6 +67,8 @@ impl Projects {
             retry: config.project_retry,
             direct: config.direct,
             changes: AtomicU64::new(0),
+            hits: lookups("hit"),
+            misses: lookups("miss"),
         }
     }
 
@@ -72,7 +78,9 @@ impl Projects {
             let found = self.directory.find(reference).await.ok().flatten();
             return found.ok_or_else(|| Error::NoDirectory { project: reference.clone() });
         }
-        if let Some(entry) = self.fresh.get(reference).await {
+        let known = self.fresh.get(reference).await;
+        if known.is_some() { &self.hits } else { &self.misses }.increment(1);
+        if let Some(entry) = known {
             return Ok(entry.project);
         }
         let found = if self.missing.contains_key(reference) {
@@ -92,6 +100,11 @@ impl Projects {
     /// `project` with the settings that its own database makes for its data API.
     pub(crate) fn configured<'a>(&'a self, project: &'a Arc<Project>) -> Configured<'a> {
         self.directory.configured(project)
+    }
+
+    /// What answers of `project`'s data API depend on, if that is known.
+    pub(crate) fn dependence(&self, project: &Project) -> Option<Dependence> {
+        self.directory.dependence(project)
     }
 
     /// Whether the directory answers and knows the default project; asks it, past the cache.

@@ -10,9 +10,10 @@ use crate::https::Https;
 use crate::operations::Readiness;
 use crate::projects::Projects;
 use crate::request_id::RequestIds;
+use crate::response_cache::Caching;
 use crate::strict::Check;
 use crate::tokens::Tokens;
-use crate::{Config, Endpoint, Network, Tls};
+use crate::{Config, Endpoint, Network, ResponseCache, Tls};
 
 /// The services, which see paths without their prefixes.
 #[derive(Debug, Clone)]
@@ -52,6 +53,7 @@ pub(crate) struct Inner {
     pub(crate) request_ids: RequestIds,
     pub(crate) sessions: Check,
     pub(crate) https: OnceLock<Https>,
+    pub(crate) responses: Caching,
 }
 
 impl Gateway {
@@ -74,6 +76,7 @@ impl Gateway {
             request_ids,
             sessions,
             https: OnceLock::new(),
+            responses: Caching::new(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -81,6 +84,11 @@ impl Gateway {
     /// Ask `sessions` whether a token's session stands, for projects with strict sessions. Only the first call counts.
     pub fn check_sessions(&self, sessions: Arc<dyn SessionCheck>) {
         let _ = self.inner.sessions.set(sessions);
+    }
+
+    /// Keep answers of the data API in `cache`, for projects that want it. Only the first call counts.
+    pub fn keep_responses(&self, cache: ResponseCache) {
+        let _ = self.inner.responses.set(cache);
     }
 
     /// What comes unencrypted is sent to `port`, where `tls` is spoken, as soon as that has a certificate; questions of

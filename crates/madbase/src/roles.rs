@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use common::{Configured, Directory, DirectoryError, Finding, Inbox, Project, ProjectRef};
+use common::{Configured, Dependence, Directory, DirectoryError, Finding, Inbox, Project, ProjectRef};
 use control_plane::{ControlPlane, ServiceMigrations};
 use data_api::DataApi;
-use gateway::{Endpoint, Gateway};
+use gateway::{Endpoint, Gateway, ResponseCache, ResponseCacheSettings};
 use secrecy::SecretString;
 use store::{Databases, Notification, PoolSettings, Redis, RedisSettings, ReplicaSettings, Spool};
 
@@ -94,6 +94,11 @@ impl Base {
         DataApi::new(data_api::Config::default(), self.databases.clone())
     }
 
+    /// Where a gateway keeps answers of the data API; not on workers, whose proxies do.
+    fn responses(&self) -> ResponseCache {
+        ResponseCache::new(ResponseCacheSettings::default(), self.control_plane.versions())
+    }
+
     /// The gateway before `services`, which hears of changes of projects and of ended sessions.
     fn gateway(
         &self,
@@ -163,6 +168,10 @@ struct Projects {
 impl Directory for Projects {
     fn find<'a>(&'a self, reference: &'a ProjectRef) -> Finding<'a> {
         self.control_plane.find(reference)
+    }
+
+    fn dependence(&self, project: &Project) -> Option<Dependence> {
+        self.data_api.dependence(project)
     }
 
     fn configured<'a>(&'a self, project: &'a Arc<Project>) -> Configured<'a> {

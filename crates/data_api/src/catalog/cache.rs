@@ -4,7 +4,7 @@
 //! A listener per project hears `NOTIFY pgrst, 'reload schema' | 'reload config'`; requests go on with what was known
 //! meanwhile. One task loads, so however many notifications come, one load runs at a time.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
@@ -68,6 +68,8 @@ struct Slot {
     version: i64,
     first: OnceCell<()>,
     current: RwLock<Option<Arc<Known>>>,
+    /// A change was told and is not read yet.
+    is_old: AtomicBool,
     listener: OnceCell<Abort>,
 }
 
@@ -84,7 +86,7 @@ impl Drop for Abort {
 impl Slot {
     fn new(version: i64) -> Self {
         let (first, current, listener) = (OnceCell::new(), RwLock::new(None), OnceCell::new());
-        Self { version, first, current, listener }
+        Self { version, first, current, is_old: AtomicBool::new(false), listener }
     }
 
     fn get(&self) -> Option<Arc<Known>> {
@@ -106,6 +108,15 @@ impl Catalogs {
     pub(crate) fn known(&self, project: &Project) -> Option<Arc<Known>> {
         let slot = self.slots.get(&project.reference)?;
         if slot.version >= project.version { slot.get() } else { None }
+    }
+
+    /// What answers about `project` depend on; `None` while that may be changing.
+    pub(crate) fn dependence(&self, project: &Project) -> Option<Dependence> {
+        let slot = self.slots.get(&project.reference)?;
+        if slot.version < project.version || slot.is_old.load(Ordering::Acquire) {
+            return None;
+        }
+        slot.get()?.dependence()
     }
 
     /// What is known about the database of `project`; loaded if it was not.
@@ -212,12 +223,16 @@ impl Catalogs {
                 Some(Notification::Message(text)) if !self.concerns(&text) => continue,
                 Some(Notification::Message(_) | Notification::Connected) => {}
             }
+            if let Some(slot) = slot.upgrade() {
+                slot.is_old.store(true, Ordering::Release);
+            }
             notifications.settle(self.config.reload_quiet, self.config.reload_latest).await;
             let loaded = self.load(project).await;
             let Some(slot) = slot.upgrade() else { return };
             retry = match loaded {
                 Ok(known) => {
                     slot.set(known);
+                    slot.is_old.store(false, Ordering::Release);
                     None
                 }
                 Err(_told_already) => Some(retry.map_or(FIRST_WAIT, |it| LONGEST_WAIT.min(it * 2))),

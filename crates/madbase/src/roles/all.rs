@@ -36,5 +36,6 @@ pub(crate) async fn all(installation: Installation, render: Render) -> Result<Pa
     };
     let control = system::control(&base, &installation, render.clone());
     let gateway = base.gateway(installation, services, (auth, data_api), render);
+    gateway.keep_responses(base.responses());
     Ok(Parts { api: gateway::endpoint(gateway), control, databases: base.databases, default_project })
 }

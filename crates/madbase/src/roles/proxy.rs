@@ -24,5 +24,6 @@ pub(crate) async fn proxy(
     // It forwards requests; of the data API it needs what the projects' databases set for it: origins, names of roles.
     let settings = base.data_api();
     let gateway = base.gateway(installation, services, (auth, settings), render);
+    gateway.keep_responses(base.responses());
     Ok(Parts { api: gateway::endpoint(gateway), databases: base.databases })
 }

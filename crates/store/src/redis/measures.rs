@@ -1,7 +1,7 @@
 //! What Redis says about itself, as metrics: how much memory it has in use, and how often it found what it was asked for
 //! (all its clients together). Asked now and then by the task that watches the connection.
 
-use metrics::gauge;
+use metrics::{Gauge, gauge};
 
 /// What is asked.
 pub(super) fn question() -> redis::Pipeline {
@@ -12,16 +12,16 @@ pub(super) fn question() -> redis::Pipeline {
 
 /// Tell what was answered.
 pub(super) fn tell((memory, stats): &(String, String)) {
-    let tell = |text: &str, field: &str, name: &'static str| {
+    let tell = |gauge: Gauge, text: &str, field: &str| {
         if let Some(value) = number(text, field) {
-            gauge!(name).set(value);
+            gauge.set(value);
         }
     };
-    tell(memory, "used_memory", "redis_memory_used_bytes");
-    tell(memory, "maxmemory", "redis_memory_limit_bytes");
-    tell(stats, "keyspace_hits", "redis_keyspace_hits");
-    tell(stats, "keyspace_misses", "redis_keyspace_misses");
-    tell(stats, "evicted_keys", "redis_evicted_keys");
+    tell(gauge!("redis_memory_used_bytes"), memory, "used_memory");
+    tell(gauge!("redis_memory_limit_bytes"), memory, "maxmemory");
+    tell(gauge!("redis_keyspace_hits"), stats, "keyspace_hits");
+    tell(gauge!("redis_keyspace_misses"), stats, "keyspace_misses");
+    tell(gauge!("redis_evicted_keys"), stats, "evicted_keys");
 }
 
 /// The number behind `field:`.

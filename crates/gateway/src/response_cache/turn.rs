@@ -1,0 +1,364 @@
+//! One request's way through the cache: a read is answered from it or fills it, a write makes it forget, and whatever is
+//! neither passes.
+
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use bytes::Bytes;
+use common::{Caller, Dependence, Project, ProjectRef, Repeatable, ResponseCache as Mode};
+use futures_util::future::Either;
+use http::{HeaderName, HeaderValue, Method, Request, Response, header};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use serde_json::Value;
+use store::{Flight, Lead};
+
+use super::answer::{self, Answer, HIT, MISS, Terms};
+use super::directives::Directives;
+use super::key::{Asked, Key};
+use super::{Kept, ResponseCache, ttl_of};
+use crate::Error;
+use crate::credentials;
+use crate::route::{Route, Target};
+use crate::state::Inner;
+
+/// The cache of a gateway that has one; set once, when the services are wired.
+pub(crate) type Caching = OnceLock<ResponseCache>;
+
+/// By this a worker tells its proxy what [`Repeatable`] says.
+const REPEATABLE: HeaderName = HeaderName::from_static("x-madbase-repeatable");
+/// Its values: whether the answer depended on the whole request.
+const ON_WHOLE: HeaderValue = HeaderValue::from_static("whole");
+const ON_PART: HeaderValue = HeaderValue::from_static("part");
+/// A larger answer to a write may be on its way before the write is committed.
+const SURELY_COMMITTED_BYTES: u64 = 64 * 1024;
+
+/// Whose request comes to the cache, and where it goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Approach<'a> {
+    route: &'a Route,
+    project: &'a Project,
+    caller: &'a Caller,
+    /// Whether another process answers.
+    is_remote: bool,
+}
+
+impl<'a> Approach<'a> {
+    /// Of an admitted request.
+    pub(crate) fn new(route: &'a Route, project: &'a Project, caller: &'a Caller, is_remote: bool) -> Self {
+        Self { route, project, caller, is_remote }
+    }
+}
+
+/// What the cache has to do with a request.
+#[derive(Debug)]
+pub(crate) enum Turn {
+    /// Nothing.
+    Pass,
+    /// Somebody else may keep the answer: the proxy, when this is a worker.
+    Tell,
+    /// The answer is neither looked for nor kept.
+    Bypass,
+    /// Make others forget.
+    Write(Writing),
+    /// Look, and fill in.
+    Read(Box<Reading>),
+}
+
+/// A read that may be answered from the cache.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    cache: ResponseCache,
+    key: Key,
+    directives: Directives,
+    /// What the client has.
+    known: Vec<HeaderValue>,
+    /// What the key is made for.
+    dependence: Dependence,
+    terms: Terms,
+    is_remote: bool,
+}
+
+/// A write that runs. Dropped before it has ended, it leaves its project in doubt.
+#[derive(Debug)]
+pub(crate) struct Writing {
+    cache: ResponseCache,
+    project: ProjectRef,
+    has_ended: bool,
+}
+
+impl Turn {
+    /// What the cache has to do with `request`, whose path is still the client's. A worker is asked for a plain answer:
+    /// it is compressed here, for each client in its own way.
+    pub(crate) fn of(gateway: &Inner, approach: Approach<'_>, request: &mut Request<Body>) -> Self {
+        let turn = Self::choose(gateway, approach, request);
+        if let (Self::Read(_), true) = (&turn, approach.is_remote) {
+            request.headers_mut().remove(header::ACCEPT_ENCODING);
+        }
+        turn
+    }
+
+    fn choose(gateway: &Inner, approach: Approach<'_>, request: &Request<Body>) -> Self {
+        let Approach { route, project, .. } = approach;
+        if project.rest.response_cache == Mode::Off {
+            return Self::Pass;
+        }
+        let Some(cache) = gateway.responses.get() else {
+            return if route.target == Target::DataApi { Self::Tell } else { Self::Pass };
+        };
+        let path = request.uri().path().get(route.cut_bytes..).unwrap_or_default();
+        if may_write(route.target, request.method(), path) {
+            let (cache, project) = (cache.clone(), project.reference.clone());
+            return Self::Write(Writing { cache, project, has_ended: false });
+        }
+        if route.target != Target::DataApi || request.method() == Method::OPTIONS {
+            return Self::Pass;
+        }
+        match Reading::of(cache, gateway.projects.dependence(project), approach, request) {
+            Some(reading) => Self::Read(Box::new(reading)),
+            None => Self::Bypass,
+        }
+    }
+}
+
+/// Whether a request may change what the data API shows. Of auth all but a few reads do: links in mails sign in, and
+/// triggers on its tables are the project's.
+fn may_write(target: Target, method: &Method, path: &str) -> bool {
+    let is_safe = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+    let reads = ["/user", "/settings", "/health", "/.well-known/jwks.json"];
+    !is_safe || (target == Target::Auth && *method != Method::OPTIONS && !reads.contains(&path))
+}
+
+impl Reading {
+    /// `None` when nothing of it can be kept.
+    fn of(
+        cache: &ResponseCache,
+        dependence: Option<Dependence>,
+        approach: Approach<'_>,
+        request: &Request<Body>,
+    ) -> Option<Self> {
+        let Approach { route, project, caller, is_remote } = approach;
+        let directives = Directives::of(request.headers(), project.rest.response_cache)?;
+        let dependence = dependence?;
+        let version = cache.inner.versions.of(&project.reference)?;
+        let settings = &cache.inner.settings;
+        let expires_secs = caller.claims.map.get("exp").map(|it| expiry(it).unwrap_or(0));
+        let ttl = ttl_of(settings, project, expires_secs)?;
+        let path = request.uri().path().get(route.cut_bytes..)?;
+        let query = request.uri().query().and_then(credentials::without_key);
+        let (method, headers) = (request.method(), request.headers());
+        let asked = Asked { method, path, query: query.as_deref(), headers };
+        let terms = Terms {
+            version,
+            ttl,
+            max_body_bytes: settings.max_body_bytes,
+            has_body: *method != Method::HEAD,
+        };
+        Some(Self {
+            cache: cache.clone(),
+            key: Key::of(project, dependence, caller, asked),
+            directives,
+            dependence,
+            known: headers.get_all(header::IF_NONE_MATCH).iter().cloned().collect(),
+            terms,
+            is_remote,
+        })
+    }
+
+    async fn through(
+        self,
+        answering: impl Future<Output = Result<Response<Body>, Error>>,
+    ) -> Result<Response<Body>, Error> {
+        let inner = &self.cache.inner;
+        let version = self.terms.version;
+        let joins = match self.cache.look(&self.key, version, &self.directives) {
+            Some(Kept::Answer(answer)) => {
+                inner.measures.hits.increment(1);
+                return Ok(answer.give(HIT, &self.known));
+            }
+            Some(Kept::Hopeless) => false,
+            None => self.directives.take(std::time::Duration::ZERO),
+        };
+        let flight = joins.then(|| inner.flights.board(&self.key, version.mark()));
+        let lead = match flight {
+            Some(Flight::Lead(lead)) => Some(lead),
+            Some(Flight::Follow(flight)) => {
+                // Of this version: whatever was written before this request came is in it.
+                if let Some(answer) = flight.landed().await.filter(|it| it.version == version) {
+                    inner.measures.hits.increment(1);
+                    inner.measures.joined.increment(1);
+                    return Ok(answer.give(HIT, &self.known));
+                }
+                None
+            }
+            None => None,
+        };
+        inner.measures.misses.increment(1);
+        self.read(answering.await?, lead).await
+    }
+
+    /// Fill in what the service answered.
+    async fn read(
+        self,
+        mut response: Response<Body>,
+        lead: Option<Lead<Key, Arc<Answer>>>,
+    ) -> Result<Response<Body>, Error> {
+        let is_repeatable = is_repeatable(&mut response, self.dependence, self.is_remote);
+        let extensions = response.extensions().clone();
+        let answer = if is_repeatable { Answer::of(response, self.terms).await } else { Err(response) };
+        match answer {
+            Ok(answer) => {
+                let answer = Arc::new(answer);
+                let mut given = answer.give(MISS, &self.known);
+                *given.extensions_mut() = extensions;
+                self.cache.keep(self.key, &answer);
+                if let Some(lead) = lead {
+                    lead.land(answer);
+                }
+                Ok(given)
+            }
+            Err(mut response) => {
+                // An error may be gone the next time.
+                if response.status().is_success() {
+                    self.cache.inner.kept.insert(self.key, Kept::Hopeless);
+                }
+                answer::mark_missed(&mut response);
+                Ok(response)
+            }
+        }
+    }
+}
+
+/// The answer of `answering`, by what the cache has to do with it: nothing costs nothing, anything else an allocation.
+pub(crate) fn through<A>(turn: Turn, answering: A) -> impl Future<Output = Result<Response<Body>, Error>>
+where
+    A: Future<Output = Result<Response<Body>, Error>>,
+{
+    match turn {
+        Turn::Pass => Either::Left(answering),
+        turn => Either::Right(Box::pin(take(turn, answering))),
+    }
+}
+
+async fn take(
+    turn: Turn,
+    answering: impl Future<Output = Result<Response<Body>, Error>>,
+) -> Result<Response<Body>, Error> {
+    match turn {
+        Turn::Pass => answering.await,
+        Turn::Tell => {
+            let mut response = answering.await?;
+            tell(&mut response);
+            Ok(response)
+        }
+        Turn::Bypass => {
+            let mut response = answering.await?;
+            response.headers_mut().remove(REPEATABLE);
+            answer::mark_missed(&mut response);
+            Ok(response)
+        }
+        Turn::Write(writing) => {
+            let response = answering.await?;
+            Ok(writing.end(response).await)
+        }
+        Turn::Read(reading) => reading.through(answering).await,
+    }
+}
+
+impl Writing {
+    /// The write was answered. Others are told before the client is, unless the answer may be ahead of the commit.
+    async fn end(mut self, response: Response<Body>) -> Response<Body> {
+        let size = response.body().size_hint().exact();
+        if size.is_some_and(|it| it <= SURELY_COMMITTED_BYTES) {
+            self.has_ended = true;
+            self.cache.invalidate(&self.project).await;
+            return response;
+        }
+        response.map(|body| Body::new(Held { body, _writing: self }))
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.cache.inner.measures.writes.increment(1);
+            self.cache.inner.versions.doubt(&self.project);
+        }
+    }
+}
+
+/// A body at whose end its write has ended.
+#[derive(Debug)]
+struct Held {
+    body: Body,
+    _writing: Writing,
+}
+
+impl HttpBody for Held {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Whether the service says so, of what we think that it depends on: by an extension here, by a header from another
+/// process.
+fn is_repeatable(response: &mut Response<Body>, dependence: Dependence, is_remote: bool) -> bool {
+    let told = response.extensions_mut().remove::<Repeatable>();
+    if is_remote {
+        // Its generations are other numbers; a whole request in the key does no harm.
+        let told = response.headers_mut().remove(REPEATABLE);
+        return told.is_some_and(|it| it == ON_PART || (it == ON_WHOLE && dependence.on_whole_request));
+    }
+    told.is_some_and(|it| it.dependence == dependence)
+}
+
+/// Say it to the proxy; what a function of the database says there counts for nothing.
+fn tell(response: &mut Response<Body>) {
+    response.headers_mut().remove(REPEATABLE);
+    if let Some(repeatable) = response.extensions_mut().remove::<Repeatable>() {
+        let on = if repeatable.dependence.on_whole_request { ON_WHOLE } else { ON_PART };
+        response.headers_mut().insert(REPEATABLE, on);
+    }
+}
+
+/// `exp`, in seconds since 1970.
+#[expect(clippy::cast_possible_truncation, reason = "`as` saturates, and a saturated date compares right")]
+fn expiry(date: &Value) -> Option<i64> {
+    date.as_i64().or_else(|| date.as_f64().map(|it| it as i64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_may_write_is_known_as_such() {
+        for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+            assert!(may_write(Target::DataApi, &method, "/x"), "{method}");
+        }
+        assert!(!may_write(Target::DataApi, &Method::GET, "/rpc/f"));
+        assert!(!may_write(Target::DataApi, &Method::HEAD, "/x"));
+        for path in ["/verify", "/callback", "/authorize", "/user/", "/admin/users", "/sso/saml/acs"] {
+            assert!(may_write(Target::Auth, &Method::GET, path), "{path}");
+        }
+        for path in ["/user", "/settings", "/health"] {
+            assert!(!may_write(Target::Auth, &Method::GET, path), "{path}");
+        }
+        assert!(may_write(Target::Auth, &Method::PUT, "/user"));
+    }
+}

@@ -1,0 +1,127 @@
+//! Several gateways: a write by one is seen through the others as soon as PostgreSQL has told them, and who cannot hear
+//! keeps nothing. And a write whose end nobody knows.
+
+use std::time::Duration;
+
+use common::ResponseCache as Mode;
+use gateway::{ResponseCache, ResponseCacheSettings};
+use serde_json::json;
+use store::Versions;
+use tokio::time::{Instant, sleep};
+
+use super::board::{Ask, Board, Gate};
+
+/// Two gateways that tell each other through `database`.
+async fn pair(board: &Board, database: &str) -> [Gate; 2] {
+    let shared = || async {
+        let server = board.test.databases.server();
+        let versions = Versions::shared(server, database);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while versions.of(&board.test.project.reference).is_none() {
+            assert!(Instant::now() < deadline, "nobody listens");
+            sleep(Duration::from_millis(5)).await;
+        }
+        let cache = ResponseCache::new(ResponseCacheSettings::default(), versions);
+        Gate::open(&[&board.test], Mode::On, cache).await
+    };
+    [shared().await, shared().await]
+}
+
+fn counter() -> Ask {
+    Ask::get("/rest/v1/counters?select=value&id=eq.1")
+}
+
+fn set(value: u32) -> Ask {
+    Ask::write("PATCH", "/rest/v1/counters?id=eq.1", &json!({ "value": value }).to_string())
+}
+
+async fn until(what: &str, limit: Duration, mut done: impl AsyncFnMut() -> bool) -> Duration {
+    let started = Instant::now();
+    while !done().await {
+        assert!(started.elapsed() < limit, "not in time: {what}");
+        sleep(Duration::from_millis(1)).await;
+    }
+    started.elapsed()
+}
+
+// REQ C11
+#[test]
+fn a_write_through_one_gateway_is_seen_through_another() {
+    testkit::run(async {
+        let board = Board::new("nodes").await;
+        let [one, other] = pair(&board, &board.test.project.database).await;
+        let ada = board.user(1, &[]);
+        let mut longest = Duration::ZERO;
+        for value in 1..50 {
+            until("it is kept", Duration::from_secs(10), async || {
+                other.ask(&counter().by(&ada)).await.header("x-cache") == "hit"
+            })
+            .await;
+            assert_eq!(one.ask(&set(value).by(&ada)).await.status, 204);
+            let body = format!(r#"[{{"value":{value}}}]"#);
+            assert_eq!(one.ask(&counter().by(&ada)).await.body, body, "where it was written, at once");
+            let seen = async || other.ask(&counter().by(&ada)).await.body == body;
+            longest = longest.max(until("the other sees it", Duration::from_secs(1), seen).await);
+        }
+        println!("seen by the other after {longest:?} at most");
+    });
+}
+
+#[test]
+fn a_gateway_that_cannot_hear_keeps_nothing() {
+    testkit::run(async {
+        let board = Board::new("deaf").await;
+        let name = format!("{}_control", board.test.project.database);
+        let elsewhere = board.test.databases.server().admin("postgres").await.unwrap();
+        elsewhere.batch_execute(&format!("create database \"{name}\"")).await.unwrap();
+        let [one, other] = pair(&board, &name).await;
+        let ada = board.user(1, &[]);
+        let kept = async || other.ask(&counter().by(&ada)).await.header("x-cache") == "hit";
+        until("it is kept", Duration::from_secs(10), async || kept().await).await;
+        // The listeners are thrown out, and cannot come back for a while.
+        let lock = format!("alter database \"{name}\" allow_connections false");
+        elsewhere.batch_execute(&lock).await.unwrap();
+        let kill = "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1";
+        elsewhere.query(kill, &[&name]).await.unwrap();
+        let deaf = async || !kept().await && !kept().await;
+        until("it keeps nothing", Duration::from_secs(3), async || deaf().await).await;
+        let wrote = Instant::now();
+        assert_eq!(one.ask(&set(77).by(&ada)).await.status, 204);
+        assert!(wrote.elapsed() < Duration::from_secs(2), "writers do not wait for long");
+        assert!(other.ask(&counter().by(&ada)).await.body.contains("77"));
+        elsewhere.batch_execute(&lock.replace("false", "true")).await.unwrap();
+        until("it is kept again", Duration::from_secs(10), async || kept().await).await;
+        assert!(other.ask(&counter().by(&ada)).await.body.contains("77"));
+        drop((one, other));
+        elsewhere.batch_execute(&format!("drop database \"{name}\" with (force)")).await.unwrap();
+    });
+}
+
+#[test]
+fn after_a_write_that_its_client_gave_up_nothing_is_kept_for_a_while() {
+    testkit::run(async {
+        let board = Board::new("doubt").await;
+        board.test.owner().await.batch_execute(
+            "create function public.late() returns void language plpgsql as $$ \
+             begin perform pg_sleep(0.5); update public.counters set value = 5 where id = 1; end $$; notify pgrst",
+        ).await.unwrap();
+        let ada = board.user(1, &[]);
+        let late = Ask::write("POST", "/rest/v1/rpc/late", "{}").by(&ada);
+        until("the function is found", Duration::from_secs(10), async || {
+            board.cached.ask(&late).await.status == 204
+        })
+        .await;
+        board.cached.ask(&counter().by(&ada)).await;
+        assert_eq!(board.cached.ask(&counter().by(&ada)).await.header("x-cache"), "hit");
+        let given_up = tokio::time::timeout(Duration::from_millis(200), board.cached.ask(&late)).await;
+        assert!(given_up.is_err());
+        sleep(Duration::from_millis(100)).await;
+        for _ in 0..2 {
+            assert_eq!(board.cached.ask(&counter().by(&ada)).await.header("x-cache"), "miss");
+        }
+        until("it is kept again", Duration::from_secs(10), async || {
+            board.cached.ask(&counter().by(&ada)).await.header("x-cache") == "hit"
+        })
+        .await;
+    });
+}
