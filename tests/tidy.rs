@@ -1,7 +1,7 @@
 //! House rules that a compiler does not check: layers, module headers, file length, scripts.
 //!
 //! The tables here mirror ARCHITECTURE.md; when one changes, so does the other.
-#![expect(clippy::unwrap_used, reason = "a test")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -281,6 +281,66 @@ fn routes(source: &str) -> Vec<(&'static str, String)> {
             if handlers.match_indices(call).any(named) {
                 found.push((method, path.clone()));
             }
+        }
+    }
+    found
+}
+
+/// Every metric of the sources has its row in the reference, with its type and the labels that are written beside it, and
+/// every row has its metric.
+#[test]
+fn every_metric_is_documented() {
+    let page = fs::read_to_string(root().join("docs/reference/metrics.md")).unwrap();
+    let rows: BTreeMap<&str, Vec<&str>> = page
+        .lines()
+        .filter(|it| it.starts_with("| `"))
+        .map(|it| it.trim_matches('|').split(" | ").map(str::trim).collect::<Vec<_>>())
+        .map(|cells| (cells[0].trim_matches('`'), cells))
+        .collect();
+    let mut sources = Vec::new();
+    files(&root().join("crates"), "rs", &mut sources);
+    sources.retain(|it| it.components().any(|it| it.as_os_str() == "src"));
+    let mut known = Vec::new();
+    for path in sources {
+        let text = fs::read_to_string(&path).unwrap();
+        for (kind, name, labels) in metrics_of(&text) {
+            let place = path.display();
+            let name = name.unwrap_or_else(|| panic!("a {kind} of {place} has no literal name"));
+            let row = rows.get(name).unwrap_or_else(|| panic!("{name} of {place} is not in metrics.md"));
+            assert_eq!(row[1], kind, "{name} of {place}");
+            for label in labels {
+                assert!(row[2].contains(&format!("`{label}`")), "{name} of {place}: label {label}");
+            }
+            known.push(name.to_owned());
+        }
+    }
+    assert!(known.len() > 40, "the walk found too few metrics: {known:?}");
+    for name in rows.keys() {
+        assert!(known.iter().any(|it| it == name), "nothing counts {name} of metrics.md any more");
+    }
+}
+
+/// Calls of the macros of metrics in a file: kind, name, literal labels.
+fn metrics_of(source: &str) -> Vec<(&'static str, Option<&str>, Vec<&str>)> {
+    let mut found = Vec::new();
+    for kind in ["counter", "gauge", "histogram"] {
+        for (at, call) in source.match_indices(&format!("{kind}!(")) {
+            if source[..at].ends_with(|it: char| it.is_alphanumeric() || it == '_') {
+                continue; // another macro, such as `encounter!`
+            }
+            let mut depth = 1;
+            let end = |it: char| {
+                depth += i32::from(it == '(') - i32::from(it == ')');
+                depth == 0
+            };
+            let rest = &source[at + call.len()..];
+            let arguments = &rest[..rest.find(end).unwrap()];
+            let name = arguments.trim_start().strip_prefix('"').and_then(|it| it.split('"').next());
+            let labels = arguments.split("=>").rev().skip(1).filter_map(|it| {
+                let closed = it.trim_end().strip_suffix('"')?;
+                Some(&closed[closed.rfind('"')? + 1..])
+            });
+            found.push((kind, name, labels.collect()));
         }
     }
     found
