@@ -8,6 +8,7 @@
     reason = "a test that cannot go on fails; JSON is read by index"
 )]
 
+mod cluster;
 mod commands;
 mod config;
 mod crash;

@@ -1,0 +1,216 @@
+//! A cluster loses one part after the other while people work on the task board, and they do not notice.
+//!
+//! PostgreSQL with a streaming replica, Redis, a system node, two proxies and two workers, each a process of its own on
+//! loopback. A balancer before the proxies does what balancers do: it asks `/ready`, and takes the other proxy when no
+//! connection comes about. Everything else that is not answered as it should be is a failed request.
+
+mod balancer;
+mod people;
+mod tally;
+
+use std::time::Duration;
+
+use serde_json::Value;
+use state::postgres::{Ephemeral, Search, Standby};
+use testkit::RedisServer;
+use tokio::time::{Instant, sleep};
+
+use self::balancer::Balancer;
+use self::people::{PEOPLE, People};
+use self::tally::Tally;
+use crate::node::{Node, Site, keys as keys_of, postgres, service, until_ok};
+use crate::server::until;
+
+const BOARD: &str = include_str!("../clients/board/schema.sql");
+const ORGANISATION: &str = "00000000-0000-4000-8000-000000000001";
+
+/// How long the control plane is away: a minute in the long run (`./madbase test --long`, which asks for more random
+/// cases by this variable too).
+fn outage() -> Duration {
+    #[expect(clippy::disallowed_methods, reason = "a test reads its own settings")]
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|it| it.parse::<u32>().ok());
+    Duration::from_secs(if cases.is_some_and(|it| it >= 10_000) { 60 } else { 4 })
+}
+
+/// Between two faults.
+const CALM: Duration = Duration::from_millis(1500);
+
+/// A port that nobody uses now.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+async fn start(site: Site) -> Node {
+    tokio::task::spawn_blocking(|| site.start()).await.unwrap()
+}
+
+/// The board, with a board of his own for each person, and its owner's connection.
+async fn board(keys: &Value) -> tokio_postgres::Client {
+    let url = keys["database_url"].as_str().unwrap();
+    let (owner, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    owner.batch_execute(BOARD).await.unwrap();
+    let rows = format!(
+        "insert into public.organisations (id, name) values ('{ORGANISATION}', 'Loom Works');
+         insert into public.boards (id, organisation_id, name)
+         select it, '{ORGANISATION}', 'board ' || it from generate_series(1, {PEOPLE}) it"
+    );
+    owner.batch_execute(&rows).await.unwrap();
+    owner
+}
+
+/// How often a node was asked for rows.
+async fn asked(node: &Node) -> f64 {
+    let metrics = reqwest::get(node.url("/metrics")).await.unwrap().text().await.unwrap();
+    let counts = metrics
+        .lines()
+        .filter(|it| it.starts_with("madbase_http_requests_total{") && it.contains("service=\"data_api\""));
+    counts.filter_map(|it| it.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
+/// All processes.
+struct Cluster {
+    postgres: Ephemeral,
+    standby: Standby,
+    redis: RedisServer,
+    system: Option<Node>,
+    workers: Vec<Node>,
+    proxies: Vec<Node>,
+    /// Where a third worker will be.
+    third: String,
+    keys: Value,
+}
+
+impl Cluster {
+    async fn start() -> Self {
+        let postgres = postgres().await;
+        let search = Search { only: None, path: std::env::var_os("PATH") };
+        let standby = postgres.standby(&search).await.unwrap();
+        let redis = RedisServer::start().await;
+        let third = free_port().to_string();
+        let (workers, proxies) = (Vec::new(), Vec::new());
+        let keys = Value::Null;
+        let mut cluster = Self { postgres, standby, redis, system: None, workers, proxies, third, keys };
+        let system = start(cluster.site("system")).await;
+        cluster.keys = keys_of(&system).await;
+        cluster.system = Some(system);
+        for _ in 0..2 {
+            cluster.workers.push(start(cluster.site("worker")).await);
+        }
+        for _ in 0..2 {
+            cluster.proxies.push(start(cluster.proxy()).await);
+        }
+        cluster
+    }
+
+    fn site(&self, role: &'static str) -> Site {
+        let mut site = Site::new(role, &self.postgres);
+        site.variables.push(("REDIS_URL", self.redis.url()));
+        site.variables.push(("READ_REPLICA_URL", self.standby.url().to_owned()));
+        site.variables.push(("MADBASE_TRUSTED_PROXIES", "127.0.0.0/8".to_owned()));
+        site.with(&["--drain-delay", "1"])
+    }
+
+    /// A proxy at an address that it will have again.
+    fn proxy(&self) -> Site {
+        let mut list: Vec<String> = self.workers.iter().map(|it| it.base().to_owned()).collect();
+        list.push(format!("http://127.0.0.1:{}", self.third));
+        let mut site = self.site("proxy").with(&["--port", &free_port().to_string()]);
+        site.variables.push(("WORKER_UPSTREAM_URLS", list.join(",")));
+        site
+    }
+
+    /// Until every node answers with rows.
+    async fn serves(&self) {
+        let client = reqwest::Client::new();
+        for node in self.workers.iter().chain(&self.proxies) {
+            until_ok(|| service(&self.keys, client.get(node.url("/rest/v1/tasks?limit=1")))).await;
+        }
+    }
+
+    async fn restart_a_proxy(&mut self, balancer: &Balancer) {
+        let site = self.proxies.remove(0).stop().await;
+        sleep(CALM).await;
+        self.proxies.push(start(site).await);
+        until("the balancer has both", async || balancer.is_complete()).await;
+    }
+
+    /// How long it took from the moment at which it was ready until it had a request.
+    async fn add_a_worker(&mut self) -> Duration {
+        let mut site = self.site("worker");
+        site.variables.retain(|it| it.0 != "MADBASE_WORKER_PORT");
+        site.variables.push(("MADBASE_WORKER_PORT", self.third.clone()));
+        let added = start(site).await;
+        let began = Instant::now();
+        until("it is found", async || asked(&added).await > 0.0).await;
+        self.workers.push(added);
+        began.elapsed()
+    }
+
+    async fn restart_a_worker(&mut self) {
+        let port = self.workers[0].base().rsplit(':').next().unwrap().to_owned();
+        let mut site = self.workers.remove(0).stop().await;
+        site.variables.retain(|it| it.0 != "MADBASE_WORKER_PORT");
+        site.variables.push(("MADBASE_WORKER_PORT", port));
+        self.workers.push(start(site).await);
+    }
+
+    async fn lose_redis(&mut self) {
+        self.redis.kill();
+        sleep(CALM).await;
+        self.redis.restart().await;
+    }
+
+    async fn lose_the_control_plane(&mut self) {
+        let site = self.system.take().unwrap().kill().await;
+        sleep(outage()).await;
+        self.system = Some(start(site).await);
+    }
+
+    async fn stop(self) {
+        for node in self.workers.into_iter().chain(self.proxies).chain(self.system) {
+            node.stop().await;
+        }
+    }
+}
+
+// REQ H5 H6 K1 K2 K3
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_loses_its_parts_one_by_one_and_no_request_fails() {
+    const KILL: &str = "a worker is killed";
+    let mut cluster = Cluster::start().await;
+    let owner = board(&cluster.keys).await;
+    cluster.serves().await;
+    let tally = Tally::new();
+    let bases: Vec<&str> = cluster.proxies.iter().map(Node::base).collect();
+    let balancer = Balancer::before(&bases);
+    let people = People::work(&balancer, &cluster.keys, &owner, &tally).await;
+    tally.begin("nothing happens");
+    sleep(CALM).await;
+    tally.begin("a proxy is terminated and restarted");
+    cluster.restart_a_proxy(&balancer).await;
+    sleep(CALM).await;
+    tally.begin(KILL);
+    cluster.workers.remove(0).kill().await;
+    sleep(CALM).await;
+    tally.begin("a worker is added");
+    let found = cluster.add_a_worker().await;
+    sleep(CALM).await;
+    tally.begin("a worker is terminated and restarted");
+    cluster.restart_a_worker().await;
+    sleep(CALM).await;
+    tally.begin("Redis is killed and restarted");
+    cluster.lose_redis().await;
+    sleep(CALM).await;
+    tally.begin("the control plane is away");
+    cluster.lose_the_control_plane().await;
+    sleep(CALM).await;
+    tally.begin("nothing happens any more");
+    sleep(CALM).await;
+    let written = people.stop().await;
+    tally.show(&format!("a new worker had its first request {} ms after it was ready", found.as_millis()));
+    assert!(found < Duration::from_secs(2), "found after {found:?}");
+    written.compare(&owner, &tally).await;
+    tally.judge(KILL);
+    cluster.stop().await;
+}
