@@ -336,7 +336,7 @@ fn metrics_of(source: &str) -> Vec<(&'static str, Option<&str>, Vec<&str>)> {
             let rest = &source[at + call.len()..];
             let arguments = &rest[..rest.find(end).unwrap()];
             let name = arguments.trim_start().strip_prefix('"').and_then(|it| it.split('"').next());
-            let labels = arguments.split("=>").rev().skip(1).filter_map(|it| {
+            let labels = arguments.rsplit("=>").skip(1).filter_map(|it| {
                 let closed = it.trim_end().strip_suffix('"')?;
                 Some(&closed[closed.rfind('"')? + 1..])
             });
