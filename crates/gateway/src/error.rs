@@ -76,6 +76,14 @@ pub enum Error {
         /// The limit.
         max_bytes: usize,
     },
+    /// Too many requests of an address, a user, a key or a project.
+    #[error("Request rate limit reached")]
+    RateLimited {
+        /// The limit's name, as in `RateLimit-Policy`.
+        policy: &'static str,
+        /// When it is worth trying again.
+        wait: std::time::Duration,
+    },
     /// The service did not answer in time.
     #[error("Processing this request timed out, please retry after a moment.")]
     Timeout,
@@ -114,7 +122,7 @@ impl Error {
             | Self::NoWorker
             | Self::WorkerLost => ErrorKind::Unavailable,
             Self::Method { .. } => ErrorKind::Invalid,
-            Self::BodyTooLarge { .. } => ErrorKind::Limited,
+            Self::BodyTooLarge { .. } | Self::RateLimited { .. } => ErrorKind::Limited,
             Self::MetricsHidden => ErrorKind::Forbidden,
             Self::NoSecret | Self::Panicked | Self::Broken => ErrorKind::Internal,
         }
@@ -139,6 +147,7 @@ impl Error {
             Self::NotBuilt { .. } => "service_not_available",
             Self::Method { .. } => "method_not_allowed",
             Self::BodyTooLarge { .. } => "request_entity_too_large",
+            Self::RateLimited { .. } => "over_request_rate_limit",
             Self::Timeout => "request_timeout",
             Self::NoWorker => "worker_unavailable",
             Self::WorkerLost => "worker_lost",
@@ -168,6 +177,7 @@ impl Error {
             | Self::NoWorker
             | Self::NoRoute
             | Self::NotBuilt { .. }
+            | Self::RateLimited { .. }
             | Self::MetricsHidden
             | Self::Panicked
             | Self::Broken => self.kind().status(),
@@ -260,6 +270,9 @@ impl Error {
             | Self::NoWorker
             | Self::WorkerLost => {
                 insert(headers, header::RETRY_AFTER, "1");
+            }
+            Self::RateLimited { wait, .. } => {
+                insert(headers, header::RETRY_AFTER, &crate::rate_limit::retry_after(*wait));
             }
             Self::Method { allowed } => insert(headers, header::ALLOW, allowed),
             Self::NoKey

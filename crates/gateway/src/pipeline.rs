@@ -18,6 +18,7 @@ use crate::events::{self, Answered, Event};
 use crate::forward::{Passage, Tunnel};
 use crate::forwarded::Origin;
 use crate::host::{self, Named};
+use crate::rate_limit::{self, Asking, Class, Told};
 use crate::response_cache::{self, Approach, Turn};
 use crate::route::{self, Route, Target};
 use crate::serve::Peer;
@@ -49,6 +50,8 @@ struct Visit {
     admission: Duration,
     /// The header that the project wants back, as the request has it.
     trace: Option<(HeaderName, HeaderValue)>,
+    /// What it is told of limits.
+    rates: Told,
     /// Headers of the request that shape the answer.
     page: Option<HeaderValue>,
     accept_encoding: Option<HeaderValue>,
@@ -69,6 +72,7 @@ impl Visit {
             project: None,
             admission: Duration::ZERO,
             trace: None,
+            rates: Told::default(),
             page: header(header::ORIGIN),
             accept_encoding: header(header::ACCEPT_ENCODING),
             api_version: header(API_VERSION),
@@ -105,6 +109,7 @@ async fn enter(gateway: Arc<Inner>, request: Request<Body>) -> Response<Body> {
     let headers = response.headers_mut();
     cors::mark(visit.route.target, visit.origins(&gateway.config), visit.page.as_ref(), headers);
     security::protect(headers, visit.origin.encrypted && !host::is_local(&visit.origin.host));
+    visit.rates.add_to(headers);
     request_id::echo(&visit.id, headers);
     if let Some((name, value)) = visit.trace.take() {
         headers.insert(name, value);
@@ -182,6 +187,7 @@ async fn forward(
         project = configured(gateway, &project, limits.timeout).await?;
     }
     visit.belongs_to(&project, request.headers());
+    let asking = look(gateway, visit, &project)?;
     let started = Instant::now();
     let mut admitted = admit(gateway, visit.route, &project, &request);
     // Auth looks for the session by itself, at every request.
@@ -191,8 +197,12 @@ async fn forward(
         admitted = Err(refused);
     }
     visit.admission = started.elapsed();
+    if let Some(asking) = asking {
+        let sent = (request.headers(), request.uri());
+        // On the heap: most requests are not limited, and all would be larger for it.
+        Box::pin(limit(visit, asking, sent, admitted.as_ref().ok())).await?;
+    }
     let admitted = admitted?;
-    // Rate limits belong here: project, caller and the client's address are known, and nothing was spent yet.
     if body_limit::is_announced(request.headers(), limits.max_body_bytes) {
         let (head, body) = request.into_parts();
         body_limit::discard(&head.headers, body).await;
@@ -227,6 +237,30 @@ async fn forward(
         return Ok(response);
     }
     framing::reframe(&visit.method, response)
+}
+
+/// Whether the client's address is over a limit, before anything is spent on it.
+fn look<'a>(gateway: &'a Inner, visit: &mut Visit, project: &Project) -> Result<Option<Asking<'a>>, Error> {
+    let class = Class::of(visit.route.target);
+    rate_limit::look(gateway.rates.get(), class, visit.origin.client, project).map_err(|(error, told)| {
+        visit.rates = told;
+        error
+    })
+}
+
+/// Count the request, for all that is known of it by now; one that was not admitted for its address only.
+async fn limit(
+    visit: &mut Visit,
+    asking: Asking<'_>,
+    (headers, uri): (&HeaderMap, &Uri),
+    admitted: Option<&Admitted>,
+) -> Result<(), Error> {
+    let Some(project) = visit.project.clone() else { return Ok(()) };
+    let credentials = Credentials::of(headers, uri.query());
+    let caller = admitted.map(|it| &it.caller);
+    let (told, refused) = rate_limit::check(asking, &project, caller, credentials.key()).await;
+    visit.rates = told;
+    refused.map_or(Ok(()), Err)
 }
 
 /// What comes of `answer` within `limit`.

@@ -13,7 +13,7 @@ use crate::request_id::RequestIds;
 use crate::response_cache::Caching;
 use crate::strict::Check;
 use crate::tokens::Tokens;
-use crate::{Config, Endpoint, Network, ResponseCache, Tls};
+use crate::{Config, Endpoint, Network, RateLimitMiddleware, ResponseCache, Tls};
 
 /// The services, which see paths without their prefixes.
 #[derive(Debug, Clone)]
@@ -54,6 +54,7 @@ pub(crate) struct Inner {
     pub(crate) sessions: Check,
     pub(crate) https: OnceLock<Https>,
     pub(crate) responses: Caching,
+    pub(crate) rates: OnceLock<RateLimitMiddleware>,
 }
 
 impl Gateway {
@@ -77,6 +78,7 @@ impl Gateway {
             sessions,
             https: OnceLock::new(),
             responses: Caching::new(),
+            rates: OnceLock::new(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -89,6 +91,12 @@ impl Gateway {
     /// Keep answers of the data API in `cache`, for projects that want it. Only the first call counts.
     pub fn keep_responses(&self, cache: ResponseCache) {
         let _ = self.inner.responses.set(cache);
+    }
+
+    /// Limit requests, as the operator and the projects want it; not on workers, whose proxies do. Only the first call
+    /// counts.
+    pub fn limit_rates(&self, limits: RateLimitMiddleware) {
+        let _ = self.inner.rates.set(limits);
     }
 
     /// What comes unencrypted is sent to `port`, where `tls` is spoken, as soon as that has a certificate; questions of

@@ -11,6 +11,7 @@ mod forward;
 mod limits;
 mod operations;
 mod projects;
+mod rates;
 mod response_cache;
 mod shutdown;
 mod strict;

@@ -1,0 +1,79 @@
+//! What clients are told about limits: `RateLimit-Policy` and `RateLimit` (IETF draft, version 8 and later). Pure.
+
+use std::fmt::Write as _;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use store::Standing;
+
+use super::MINUTE;
+
+const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+/// Pages may read them.
+const EXPOSED: HeaderValue = HeaderValue::from_static("RateLimit, RateLimit-Policy, Retry-After");
+
+/// The two headers; empty when nothing was limited.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// All limits: `"ip";q=600;w=60, "data-user";q=300;w=60`.
+    policy: String,
+    /// The one with the least left: `"data-user";r=12`, and when it is worth asking again: `;t=7`.
+    limit: String,
+}
+
+impl Told {
+    /// What to tell of the limits, by name.
+    pub(crate) fn new<'a>(limits: impl Iterator<Item = (&'static str, &'a Standing)> + Clone) -> Self {
+        let mut policy = String::new();
+        for (name, it) in limits.clone() {
+            let separator = if policy.is_empty() { "" } else { ", " };
+            let _ = write!(policy, r#"{separator}"{name}";q={};w={}"#, it.max, MINUTE.as_secs());
+        }
+        // Parts of the limit, in millionths: no fractions needed.
+        let part = |it: &Standing| u64::from(it.left) * 1_000_000 / u64::from(it.max.max(1));
+        let tightest = limits.min_by_key(|(_, it)| (std::cmp::Reverse(it.wait), part(it)));
+        let limit = tightest.map(|(name, it)| {
+            let reset = if it.wait.is_zero() { String::new() } else { format!(";t={}", secs(it.wait)) };
+            format!(r#""{name}";r={}{reset}"#, it.left)
+        });
+        Self { policy, limit: limit.unwrap_or_default() }
+    }
+
+    /// Add them to an answer.
+    pub(crate) fn add_to(&self, headers: &mut HeaderMap) {
+        let values = (HeaderValue::from_str(&self.policy), HeaderValue::from_str(&self.limit));
+        let (Ok(policy), Ok(limit), false) = (values.0, values.1, self.policy.is_empty()) else { return };
+        headers.insert(POLICY, policy);
+        headers.insert(LIMIT, limit);
+        if headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
+            headers.append(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+        }
+    }
+}
+
+/// Whole seconds, at least one.
+pub(crate) fn secs(wait: std::time::Duration) -> u64 {
+    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn all_limits_are_told_and_what_is_left_of_the_tightest() {
+        let standing = |max, left, wait_ms| Standing { max, left, wait: Duration::from_millis(wait_ms) };
+        let check = |limits: &[(&'static str, Standing)]| {
+            let told = Told::new(limits.iter().map(|(name, it)| (*name, it)));
+            (told.policy, told.limit)
+        };
+        let (policy, limit) = check(&[("ip", standing(600, 599, 0)), ("data-user", standing(10, 7, 0))]);
+        assert_eq!(policy, r#""ip";q=600;w=60, "data-user";q=10;w=60"#);
+        assert_eq!(limit, r#""data-user";r=7"#);
+        let (_, limit) = check(&[("ip", standing(600, 0, 0)), ("data-user", standing(10, 0, 6001))]);
+        assert_eq!(limit, r#""data-user";r=0;t=7"#);
+        assert_eq!(check(&[]), (String::new(), String::new()));
+    }
+}
