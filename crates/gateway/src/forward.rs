@@ -285,7 +285,7 @@ impl Workers {
                 turn.settle();
                 worker.answered(response.status());
                 if head::says_close(response.headers()) {
-                    worker.stand(Standing::Draining);
+                    worker.doubt();
                 }
                 Attempt::Answered(Box::new(response), lane, turn)
             }

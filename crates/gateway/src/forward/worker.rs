@@ -24,6 +24,8 @@ const MAX_BAD_ANSWERS: u32 = 5;
 /// The first suspension; each one after it, without a good answer between them, is twice as long.
 const FIRST_SUSPENSION: Duration = Duration::from_millis(500);
 const LONGEST_SUSPENSION: Duration = Duration::from_secs(30);
+/// Between two times at which an answer alone makes a worker wait for its check.
+const DOUBT_EVERY_MS: u64 = 1000;
 /// A request that is given up unanswered after this time counts as a bad answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -83,6 +85,8 @@ pub(super) struct Worker {
     suspensions: AtomicU32,
     /// Milliseconds after `began`.
     suspended_until_ms: AtomicU64,
+    /// When it was last doubted; 0 for never.
+    doubted_ms: AtomicU64,
     began: Instant,
     slots: Arc<Semaphore>,
     resting: Mutex<Vec<Lane>>,
@@ -102,6 +106,7 @@ impl Worker {
             bad_answers: AtomicU32::new(0),
             suspensions: AtomicU32::new(0),
             suspended_until_ms: AtomicU64::new(0),
+            doubted_ms: AtomicU64::new(0),
             began: Instant::now(),
             slots: Arc::new(Semaphore::new(settings.max_connections)),
             resting: Mutex::default(),
@@ -160,6 +165,16 @@ impl Worker {
                     self.rest().clear();
                 }
             }
+        }
+    }
+
+    /// An answer says that its connection ends, as a worker's answers do once it is told to stop. Until its `/ready` has
+    /// been asked it gets nothing; once a second at most, so that no single request can keep it idle.
+    pub(super) fn doubt(&self) {
+        let (now, last) = (self.now_ms(), self.doubted_ms.load(Relaxed));
+        if last == 0 || now.saturating_sub(last) >= DOUBT_EVERY_MS {
+            self.doubted_ms.store(now.max(1), Relaxed);
+            self.stand(Standing::Draining);
         }
     }
 
@@ -349,6 +364,19 @@ mod tests {
             give_up(worker.take_turn(), PATIENCE).await;
         }
         assert_eq!(worker.fitness(), Fitness::Poor);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_request_after_the_other_cannot_keep_a_worker_idle() {
+        let worker = worker();
+        worker.doubt();
+        assert_eq!(worker.standing(), Standing::Draining);
+        worker.stand(Standing::Ready);
+        worker.doubt();
+        assert_eq!(worker.standing(), Standing::Ready);
+        advance(Duration::from_millis(DOUBT_EVERY_MS + 1)).await;
+        worker.doubt();
+        assert_eq!(worker.standing(), Standing::Draining);
     }
 
     #[tokio::test(start_paused = true)]
