@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::extract::Request as HttpRequest;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use common::{Caller, Dependence, OpenApiMode, Project, RestSettings};
+use common::{Caller, OpenApiMode, Project, RestSettings};
 use http::header::HOST;
 use http::request::Parts;
 use http::{Method, StatusCode};
@@ -55,12 +55,6 @@ impl DataApi {
     #[must_use]
     pub fn known(&self, project: &Project) -> Option<Arc<Project>> {
         self.catalogs.known(project).map(|it| Arc::clone(&it.project))
-    }
-
-    /// What answers about `project` depend on besides the request, the caller and the rows; costs a look into memory.
-    #[must_use]
-    pub fn dependence(&self, project: &Project) -> Option<Dependence> {
-        self.catalogs.dependence(project)
     }
 
     /// The schema cache of `project` as JSON, as PostgREST's admin server shows it; `None` when it is not loaded.

@@ -40,6 +40,8 @@ pub(crate) struct Installation {
     pub(crate) replicas: ReplicaSettings,
     /// What processes share beside PostgreSQL; `None` shares nothing.
     pub(crate) redis_url: Option<SecretString>,
+    /// The longest that a cache keeps a value.
+    pub(crate) cache_ttl: Duration,
     /// Directory for large answers on their way to slow clients.
     pub(crate) spool: PathBuf,
     /// The default project's database.
@@ -96,7 +98,9 @@ impl Base {
 
     /// Where a gateway keeps answers of the data API; not on workers, whose proxies do.
     fn responses(&self) -> ResponseCache {
-        ResponseCache::new(ResponseCacheSettings::default(), self.control_plane.versions())
+        let settings =
+            ResponseCacheSettings { max_ttl: self.redis.cache_ttl(), ..ResponseCacheSettings::default() };
+        ResponseCache::new(settings, self.control_plane.versions())
     }
 
     /// The gateway before `services`, which hears of changes of projects and of ended sessions.
@@ -136,7 +140,8 @@ fn below(installation: &Installation) -> Result<(Databases, Redis)> {
     let spool = Spool::new(&installation.spool, Spool::MAX_BYTES);
     let pools = PoolSettings { spool, ..PoolSettings::default() };
     let (server, replicas) = (installation.server.clone(), installation.replicas.clone());
-    let settings = RedisSettings { url: installation.redis_url.clone(), ..RedisSettings::default() };
+    let (url, cache_ttl) = (installation.redis_url.clone(), installation.cache_ttl);
+    let settings = RedisSettings { url, cache_ttl, ..RedisSettings::default() };
     let redis = Redis::open(settings).context("read REDIS_URL")?;
     Ok((Databases::with_replicas(server, replicas, pools), redis))
 }

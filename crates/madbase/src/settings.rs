@@ -23,6 +23,9 @@ pub(crate) use self::file::SettingsFile;
 pub(crate) use self::load::{Loaded, Shown, problems};
 pub(crate) use self::table::Role;
 
+/// How long caches keep values unless told otherwise (REQ C7).
+const CACHE_TTL: Duration = Duration::from_secs(3600);
+
 /// The variables that no flag stands for.
 #[derive(Debug)]
 pub(crate) struct Environment {
@@ -32,6 +35,8 @@ pub(crate) struct Environment {
     pub(crate) read_replica_url: Option<SecretString>,
     /// Share caches, limits and messages through this Redis (`REDIS_URL`).
     pub(crate) redis_url: Option<SecretString>,
+    /// The longest that a cache keeps a value, in seconds (`CACHE_TTL_SECONDS`).
+    cache_ttl_seconds: Option<String>,
     /// The admin token, when the data directory is on another machine (`MADBASE_ADMIN_TOKEN`).
     pub(crate) admin_token: Option<SecretString>,
     /// The master key itself, 43 characters of base64url (`MADBASE_MASTER_KEY`).
@@ -55,11 +60,19 @@ impl Environment {
             database_url: secret("database-url"),
             read_replica_url: secret(table::REPLICAS),
             redis_url: secret("redis-url"),
+            cache_ttl_seconds: value("cache-ttl-seconds"),
             admin_token: secret("admin-token"),
             master_key: secret("master-key"),
             log: value("log"),
             postgres_bin: value("postgres-bin").map(PathBuf::from),
         }
+    }
+
+    /// The longest that a cache keeps a value.
+    pub(crate) fn cache_ttl(&self) -> Result<Duration> {
+        let Some(text) = &self.cache_ttl_seconds else { return Ok(CACHE_TTL) };
+        let seconds = text.trim().parse().ok().filter(|it| (1..=86_400).contains(it));
+        seconds.map(Duration::from_secs).context("CACHE_TTL_SECONDS must be 1 to 86400")
     }
 
     /// The replicas of `server` that reads may go to.

@@ -96,6 +96,9 @@ impl<K: Key, V: Value> Cache<K, V> {
     /// A cache as `spec` says, in front of `redis`.
     #[must_use]
     pub fn new(redis: &Redis, spec: CacheSpec) -> Self {
+        let [ttl, local_ttl, absent_ttl] =
+            [spec.ttl, spec.local_ttl, spec.absent_ttl].map(|it| it.min(redis.cache_ttl()));
+        let spec = CacheSpec { ttl, local_ttl, absent_ttl, ..spec };
         let local = Arc::new(Local::new(spec));
         redis.caches().add(&local.spec.name, &local);
         Self { redis: redis.clone(), local }

@@ -26,6 +26,8 @@ use messages::Channels;
 pub struct RedisSettings {
     /// `redis://[user:password@]host[:port][/db]`; `None` does without.
     pub url: Option<SecretString>,
+    /// The longest that a cache keeps a value, whatever it wants by itself (REQ C7).
+    pub cache_ttl: Duration,
     /// Longest wait for an answer; a request waits that long once, then Redis counts as away.
     pub answer_timeout: Duration,
     /// Longest wait for a connection.
@@ -38,6 +40,7 @@ impl Default for RedisSettings {
     fn default() -> Self {
         Self {
             url: None,
+            cache_ttl: Duration::from_secs(3600),
             answer_timeout: Duration::from_millis(100),
             connect_timeout: Duration::from_secs(1),
             retry: Duration::from_millis(250),
@@ -101,6 +104,12 @@ impl Redis {
     #[must_use]
     pub fn is_configured(&self) -> bool {
         self.inner.link.settings().url.is_some()
+    }
+
+    /// The longest that a cache keeps a value.
+    #[must_use]
+    pub fn cache_ttl(&self) -> Duration {
+        self.inner.link.settings().cache_ttl
     }
 
     /// Whether it answers right now.

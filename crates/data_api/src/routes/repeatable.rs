@@ -4,14 +4,22 @@
 //! themselves, nor plans, which tell times; not errors. Whether code behind a view or a policy looks at the clock nobody
 //! knows: the time that an answer is kept bounds that.
 
-use common::{Repeatable, ResponseCache};
+use common::{Dependence, Project, Repeatable, ResponseCache};
 use http::header::ACCEPT;
 use http::{HeaderMap, HeaderName, Method};
 use store::Session;
 
-use super::{Exchange, Target};
+use super::{DataApi, Exchange, Target};
 use crate::catalog::{Known, Volatility};
 use crate::request;
+
+impl DataApi {
+    /// What answers about `project` depend on besides the request, the caller and the rows; costs a look into memory.
+    #[must_use]
+    pub fn dependence(&self, project: &Project) -> Option<Dependence> {
+        self.catalogs.dependence(project)
+    }
+}
 
 /// What to tell the gateway of a good answer to `exchange` about `target`.
 pub(super) fn of(exchange: &Exchange<'_>, known: &Known, target: &Target) -> Option<Repeatable> {

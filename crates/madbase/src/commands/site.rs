@@ -46,6 +46,7 @@ impl Site {
             replicas: environment.replicas(&reader.replicas, &server)?,
             server,
             redis_url: environment.redis_url.clone(),
+            cache_ttl: environment.cache_ttl()?,
             spool: self.layout.spool(),
             default_database: self.postgres.default_database()?,
             base_domain: reader.door.base_domain.clone(),

@@ -126,6 +126,7 @@ fn installation(
         master_key: ground.secrets.master_key,
         replicas: environment.replicas(&args.replicas, &server)?,
         redis_url: environment.redis_url.clone(),
+        cache_ttl: environment.cache_ttl()?,
         spool: ground.layout.spool(),
         default_database: postgres.default_database()?,
         base_domain: args.door.base_domain.clone(),

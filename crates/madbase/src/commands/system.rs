@@ -65,6 +65,7 @@ fn installation(args: &System, environment: &Environment, site: &Site) -> Result
         server: site.postgres.server()?,
         replicas: ReplicaSettings { servers: Vec::new(), max_lag: Duration::ZERO },
         redis_url: environment.redis_url.clone(),
+        cache_ttl: environment.cache_ttl()?,
         spool: site.layout.spool(),
         default_database: site.postgres.default_database()?,
         base_domain: args.door.base_domain.clone(),

@@ -72,9 +72,10 @@ const NODES: &[Role] = &[Role::System, Role::Proxy, Role::Worker];
 const SERVING: &[Role] = &[Role::Start, Role::Proxy, Role::Worker];
 
 /// All settings without a flag.
-pub(crate) const PLAIN: [Plain; 7] = [
+pub(crate) const PLAIN: [Plain; 8] = [
     secret("database-url", &["DATABASE_URL"], &Role::ALL),
     secret("redis-url", &["REDIS_URL"], &Role::ALL),
+    open("cache-ttl-seconds", &["CACHE_TTL_SECONDS"], SERVING),
     // Its flag takes no passwords.
     secret(REPLICAS, &["READ_REPLICA_URL"], SERVING),
     secret("master-key", &["MADBASE_MASTER_KEY"], NODES),

@@ -202,6 +202,23 @@ fn a_subscriber_hears_of_the_gap_when_redis_comes_back() {
     });
 }
 
+// REQ C7
+#[test]
+fn the_operator_s_limit_holds_for_every_value() {
+    testkit::run(async {
+        let server = RedisServer::start().await;
+        let cache_ttl = Duration::from_secs(1);
+        let url = Some(server.url().into());
+        let redis = Redis::open(RedisSettings { url, cache_ttl, ..RedisSettings::default() }).unwrap();
+        let cache: Numbers = Cache::new(&redis, spec());
+        up(&redis).await;
+        assert_eq!(load(&cache, "x", 1).await, 1);
+        let ttl_ms: u64 = server.cli(&["pttl", "number:x"]).parse().unwrap();
+        assert!((1..=1000).contains(&ttl_ms), "{ttl_ms}");
+        until("it is loaded again", async || load(&cache, "x", 2).await == 2).await;
+    });
+}
+
 // REQ C6
 #[test]
 fn a_limit_counts_all_processes_together_and_each_alone_when_redis_is_dead() {
