@@ -266,7 +266,7 @@ async fn pass(
         while cut.load(Ordering::SeqCst) {
             sleep(Duration::from_millis(10)).await;
         }
-        if to.write_all(&buffer[..count]).await.is_err() {
+        if to.write_all(buffer.get(..count).unwrap()).await.is_err() {
             return;
         }
     }
