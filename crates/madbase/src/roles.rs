@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result};
 use common::{Configured, Dependence, Directory, DirectoryError, Finding, Inbox, Project, ProjectRef};
 use control_plane::{ControlPlane, ServiceMigrations};
 use data_api::DataApi;
-use gateway::{Endpoint, Gateway, ResponseCache, ResponseCacheSettings};
+use gateway::{Endpoint, Gateway, RateLimitConfig, RateLimitMiddleware, ResponseCache, ResponseCacheSettings};
 use secrecy::SecretString;
 use store::{Databases, Notification, PoolSettings, Redis, RedisSettings, ReplicaSettings, Spool};
 
@@ -54,6 +54,10 @@ pub(crate) struct Installation {
     pub(crate) public_url: Option<String>,
     /// Whose `X-Forwarded-*` headers are believed.
     pub(crate) trusted_proxies: Vec<gateway::Network>,
+    /// How many requests clients may send; `None` where they do not come in.
+    pub(crate) rate_limits: Option<RateLimitConfig>,
+    /// Connections to PostgreSQL that this process may have.
+    pub(crate) database_connections: u32,
     /// The encrypted door, where there is one.
     pub(crate) tls: Option<Secure>,
     /// Host and port of PostgreSQL for people.
@@ -122,6 +126,9 @@ impl Base {
         let directory = Arc::new(Projects { control_plane: self.control_plane.clone(), data_api });
         let gateway = Gateway::new(config, directory, services, gateway::Metrics(render));
         gateway.check_sessions(Arc::new(auth));
+        if let Some(limits) = installation.rate_limits {
+            gateway.limit_rates(RateLimitMiddleware::new(&self.redis, limits));
+        }
         if let Some(secure) = installation.tls {
             secure.attach(&gateway, &self.control_plane);
         }
@@ -138,7 +145,8 @@ fn with_next(error: control_plane::Error) -> anyhow::Error {
 
 fn below(installation: &Installation) -> Result<(Databases, Redis)> {
     let spool = Spool::new(&installation.spool, Spool::MAX_BYTES);
-    let pools = PoolSettings { spool, ..PoolSettings::default() };
+    let max_connections = usize::try_from(installation.database_connections).unwrap_or(usize::MAX);
+    let pools = PoolSettings { spool, max_connections, ..PoolSettings::default() };
     let (server, replicas) = (installation.server.clone(), installation.replicas.clone());
     let (url, cache_ttl) = (installation.redis_url.clone(), installation.cache_ttl);
     let settings = RedisSettings { url, cache_ttl, ..RedisSettings::default() };

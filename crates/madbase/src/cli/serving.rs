@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use gateway::{Network, ServeSettings, WorkerAddress};
+use gateway::{Network, RateLimitConfig, ServeSettings, WorkerAddress};
 
 use super::DataDir;
 use crate::tls;
@@ -39,6 +39,10 @@ pub(crate) struct Start {
     #[command(flatten)]
     pub(crate) replicas: ReadReplicas,
     #[command(flatten)]
+    pub(crate) bounds: Bounds,
+    #[command(flatten)]
+    pub(crate) limits: Limits,
+    #[command(flatten)]
     pub(crate) drain: Drain,
     /// The background half of `--detach`: steps and banner go to a pipe.
     #[arg(long, hide = true)]
@@ -60,6 +64,8 @@ pub(crate) struct System {
     #[command(flatten)]
     pub(crate) door: Door,
     #[command(flatten)]
+    pub(crate) bounds: Bounds,
+    #[command(flatten)]
     pub(crate) drain: Drain,
     #[command(flatten)]
     pub(crate) key: MasterKey,
@@ -76,6 +82,8 @@ pub(crate) struct Proxy {
     /// local, private or under the base domain].
     #[arg(long, env = "MADBASE_PUBLIC_URL", value_name = "URL", value_parser = web_address)]
     pub(crate) public_url: Option<String>,
+    #[command(flatten)]
+    pub(crate) limits: Limits,
     #[command(flatten)]
     pub(crate) tls: tls::Flags,
     /// Workers that never change, separated by commas [default: those that joined the cluster].
@@ -103,6 +111,8 @@ pub(crate) struct Reader {
     pub(crate) door: Door,
     #[command(flatten)]
     pub(crate) replicas: ReadReplicas,
+    #[command(flatten)]
+    pub(crate) bounds: Bounds,
     #[command(flatten)]
     pub(crate) drain: Drain,
     #[command(flatten)]
@@ -142,6 +152,28 @@ pub(crate) struct Door {
     /// Networks whose X-Forwarded-* headers are believed, separated by commas.
     #[arg(long, env = "MADBASE_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',')]
     pub(crate) trusted_proxies: Vec<Network>,
+}
+
+/// What a role may use of what all share.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Bounds {
+    /// Connections to PostgreSQL that this process may have, all projects together; the server has `max_connections` for
+    /// all processes.
+    #[arg(
+        long, env = "MADBASE_DATABASE_CONNECTIONS", default_value_t = 150, value_name = "COUNT",
+        value_parser = clap::value_parser!(u32).range(4..=100_000)
+    )]
+    pub(crate) database_connections: u32,
+}
+
+/// How many requests clients may send.
+#[derive(Debug, Args)]
+pub(crate) struct Limits {
+    /// Requests a minute: `ip=600,user=300,data.project=100000,bypass=10.0.0.0/8` [default: no limits].
+    #[arg(
+        long, env = "MADBASE_RATE_LIMITS", default_value = "", hide_default_value = true, value_name = "LIMITS"
+    )]
+    pub(crate) rate_limits: RateLimitConfig,
 }
 
 /// How long a stop may take (REQ H5).

@@ -41,6 +41,7 @@ async fn start(args: &Proxy, output: Output, environment: &Environment) -> Resul
     let tls = args.tls.take(reader.door.bind)?;
     let installation = Installation {
         public_url: args.public_url.clone(),
+        rate_limits: Some(args.limits.rate_limits.clone()),
         tls: tls.as_ref().map(|it| it.1.clone()),
         ..site.installation(reader, environment, port.address().port())?
     };

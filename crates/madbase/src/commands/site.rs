@@ -53,6 +53,8 @@ impl Site {
             public_port,
             public_url: None,
             trusted_proxies: reader.door.trusted_proxies.clone(),
+            rate_limits: None,
+            database_connections: reader.bounds.database_connections,
             tls: None,
             database: self.postgres.shown_address()?,
         })

@@ -133,6 +133,8 @@ fn installation(
         public_port: ground.api.address().port(),
         public_url: args.public_url.clone(),
         trusted_proxies: args.door.trusted_proxies.clone(),
+        rate_limits: Some(args.limits.rate_limits.clone()),
+        database_connections: args.bounds.database_connections,
         tls: ground.tls.as_ref().map(|it| it.1.clone()),
         admin_token: ground.secrets.admin_token.clone(),
         database: postgres.shown_address()?,

@@ -72,6 +72,8 @@ fn installation(args: &System, environment: &Environment, site: &Site) -> Result
         public_port: args.port,
         public_url: None,
         trusted_proxies: args.door.trusted_proxies.clone(),
+        rate_limits: None,
+        database_connections: args.bounds.database_connections,
         tls: None,
         database: site.postgres.shown_address()?,
     })
