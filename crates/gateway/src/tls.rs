@@ -211,7 +211,7 @@ impl Tls {
     /// Settings that show the answer to the challenge of `domain`.
     async fn challenge(&self, domain: &str) -> Option<Arc<ServerConfig>> {
         let answer = self.inner.challenges.get()?.certificate(domain).await?;
-        let certified = pem::certified(domain, &answer).ok()?;
+        let certified = pem::unread(domain, &answer).ok()?;
         let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_protocol_versions(&VERSIONS)
             .ok()?

@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 use control_plane::{AcmeSettings, ChallengeKind, ControlPlane};
 use gateway::{Certificates, Gateway, PemFiles, Tls, TlsSettings};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::ports::Port;
 
@@ -63,12 +64,14 @@ pub(crate) enum Challenge {
 #[derive(Debug, Clone)]
 pub(crate) struct Secure {
     /// What the listener speaks.
-    pub(crate) tls: Tls,
+    tls: Tls,
     /// Its port.
     pub(crate) port: u16,
     certificates: Arc<Certificates>,
     files: Vec<PemFiles>,
     acme: Option<AcmeSettings>,
+    /// Cancelled once an authority that asks finds us.
+    open: CancellationToken,
 }
 
 impl Flags {
@@ -83,7 +86,10 @@ impl Flags {
         let tls = Tls::public(Arc::clone(&certificates), TlsSettings::default())?;
         let port = Port::take(bind, self.tls_port, "--tls-port")?;
         let number = port.address().port();
-        Ok(Some((port, Secure { tls, port: number, certificates, files, acme })))
+        Ok(Some((
+            port,
+            Secure { tls, port: number, certificates, files, acme, open: CancellationToken::new() },
+        )))
     }
 
     fn files(&self) -> Result<Vec<PemFiles>> {
@@ -129,9 +135,18 @@ impl Secure {
         if let Some(acme) = self.acme.clone() {
             self.tls.answer_challenges(control_plane.challenges());
             tokio::spawn(share(control_plane.clone(), Arc::clone(&self.certificates)));
-            let plane = control_plane.clone();
-            tokio::spawn(async move { plane.keep_certificates(acme).await });
+            let (plane, open) = (control_plane.clone(), self.open.clone());
+            tokio::spawn(async move {
+                open.cancelled().await;
+                plane.keep_certificates(acme).await;
+            });
         }
+    }
+
+    /// What the listener speaks, now that it and the plain one listen.
+    pub(crate) fn open(self) -> Tls {
+        self.open.cancel();
+        self.tls
     }
 }
 

@@ -138,6 +138,7 @@ async fn answer(
 ) -> Result<Response<Answering>, Infallible> {
     let mut request = request.map(Body::new);
     let head_only = request.method() == Method::HEAD;
+    let multiplexed = request.version() == Version::HTTP_2;
     let ends = (request.version() == Version::HTTP_11).then(|| peer.clone());
     request.extensions_mut().insert(peer);
     let mut response = endpoint.answer(request).await;
@@ -151,7 +152,19 @@ async fn answer(
     if head_only && response.headers().get(header::CONTENT_LENGTH) == Some(&HeaderValue::from_static("0")) {
         response.headers_mut().remove(header::CONTENT_LENGTH);
     }
+    if head_only && multiplexed {
+        response = without_body(response);
+    }
     Ok(response.map(|body| Answering { body, _in_flight: in_flight }))
+}
+
+/// An answer to HEAD by HTTP/2, where hyper would send the body too. By HTTP/1 hyper leaves it out itself.
+fn without_body(response: Response<Body>) -> Response<Body> {
+    let (mut head, body) = response.into_parts();
+    if let Some(length) = http_body::Body::size_hint(&body).exact().filter(|it| *it > 0) {
+        head.headers.entry(header::CONTENT_LENGTH).or_insert(length.into());
+    }
+    Response::from_parts(head, Body::empty())
 }
 
 /// A response body; its request is in flight until the last byte is handed over.

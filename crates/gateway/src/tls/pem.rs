@@ -33,15 +33,29 @@ impl Shown {
 }
 
 /// The chain with its key.
-pub(super) fn certified(place: &str, pem: &Certified) -> Result<CertifiedKey, TlsError> {
+fn certified(place: &str, pem: &Certified) -> Result<CertifiedKey, TlsError> {
+    let (chain, key) = parts(place, pem)?;
+    CertifiedKey::from_der(chain, key, &default_provider())
+        .map_err(|source| TlsError::Unfit { place: place.to_owned(), source })
+}
+
+/// The same, whatever the certificate says: that of a challenge has a critical extension, which rustls refuses to read.
+pub(super) fn unread(place: &str, pem: &Certified) -> Result<CertifiedKey, TlsError> {
+    let (chain, key) = parts(place, pem)?;
+    let key = default_provider().key_provider.load_private_key(key);
+    let key = key.map_err(|source| TlsError::Unfit { place: place.to_owned(), source })?;
+    Ok(CertifiedKey::new(chain, key))
+}
+
+type Parts = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+fn parts(place: &str, pem: &Certified) -> Result<Parts, TlsError> {
     let place = || place.to_owned();
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.chain.as_bytes()).collect();
     let chain = chain.ok().filter(|it| !it.is_empty());
     let chain = chain.ok_or_else(|| TlsError::NoCertificate { place: place() })?;
     let key = PrivateKeyDer::from_pem_slice(pem.key.expose_secret().as_bytes());
-    let key = key.map_err(|_| TlsError::NoKey { place: place() })?;
-    CertifiedKey::from_der(chain, key, &default_provider())
-        .map_err(|source| TlsError::Unfit { place: place(), source })
+    Ok((chain, key.map_err(|_| TlsError::NoKey { place: place() })?))
 }
 
 /// The names and the end of a certificate.

@@ -11,7 +11,8 @@ use gateway::{Certificates, Config, Drained, PemFiles, ServeSettings, Tls, TlsSe
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType,
+    BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, SanType,
 };
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::version::{TLS12, TLS13};
@@ -194,6 +195,10 @@ async fn http2_is_spoken_where_the_client_can() {
         let builder = http::Request::get(uri).header("apikey", "sb_publishable_default");
         builder.body(Empty::<Bytes>::new()).unwrap()
     };
+    let head = http::Request::head("https://a.test/health").body(Empty::<Bytes>::new()).unwrap();
+    let answer = sender.send_request(head).await.unwrap();
+    assert_eq!(answer.headers()["content-length"], "15");
+    assert!(answer.into_body().collect().await.unwrap().to_bytes().is_empty(), "HEAD has no body");
     let slow = sender.send_request(request("/rest/v1/sleep/200"));
     let mut sender = sender.clone();
     let quick = sender.send_request(request("/auth/v1/callback"));
@@ -329,7 +334,9 @@ async fn authorities_get_their_answers_on_both_ports() {
     let certificates = Certificates::none();
     certificates.load(&[authority.write("a", "a.test")]).unwrap();
     let tls = Tls::public(certificates, TlsSettings::default()).unwrap();
-    let answer = authority.certified("a.test");
+    let mut params = CertificateParams::new(vec!["a.test".to_owned()]).unwrap();
+    params.custom_extensions = vec![CustomExtension::new_acme_identifier(&[7; 32])];
+    let answer = authority.sign(&params);
     tls.answer_challenges(Arc::new(Open(answer.clone())));
     let secure = Secure::new(tls).await;
     for (path, expected) in [("tok-1_A", Some("tok-1_A.thumb")), ("other", None), ("..%2f", None), ("", None)]
@@ -341,11 +348,11 @@ async fn authorities_get_their_answers_on_both_ports() {
         assert_eq!((status, Some(got.text().await.unwrap()).filter(|_| status == 200)), expected, "{path}");
     }
     let asking = || authority.client(&[&TLS13], &["acme-tls/1"]);
-    let stream = secure.connect("a.test", asking()).await.unwrap();
-    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"acme-tls/1"[..]));
-    let der = rustls::pki_types::pem::PemObject::from_pem_slice(answer.chain.as_bytes()).unwrap();
-    assert_eq!(shown(&stream), der);
-    secure.connect("b.test", asking()).await.unwrap_err();
+    // The answer is for authorities only: other clients refuse its critical extension, having seen it.
+    let refused = secure.connect("a.test", asking()).await.unwrap_err().to_string();
+    assert!(refused.contains("UnsupportedCriticalExtension"), "{refused}");
+    let refused = secure.connect("b.test", asking()).await.unwrap_err().to_string();
+    assert!(!refused.contains("UnsupportedCriticalExtension"), "{refused}");
     let both = authority.client(&[&TLS13], &["http/1.1", "acme-tls/1"]);
     let stream = secure.connect("a.test", both).await.unwrap();
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]), "clients see no challenge");

@@ -41,7 +41,6 @@ async fn start(args: &Proxy, output: Output, environment: &Environment) -> Resul
     let tls = args.tls.take(reader.door.bind)?;
     let installation = Installation {
         public_url: args.public_url.clone(),
-        rate_limits: Some(args.limits.rate_limits.clone()),
         tls: tls.as_ref().map(|it| it.1.clone()),
         ..site.installation(reader, environment, port.address().port())?
     };
@@ -55,7 +54,7 @@ async fn start(args: &Proxy, output: Output, environment: &Environment) -> Resul
     let life = Life::default();
     let mut listeners = vec![serve(port.listen()?, parts.api.clone(), reader.drain.settings(), &life)];
     if let Some((port, secure)) = tls {
-        listeners.push(serve((port.listen()?, secure.tls), parts.api, reader.drain.settings(), &life));
+        listeners.push(serve((port.listen()?, secure.open()), parts.api, reader.drain.settings(), &life));
     }
     RunFile::now(Some(api_url), None, None).write(&site.layout)?;
     steps.done();

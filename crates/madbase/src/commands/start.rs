@@ -107,7 +107,7 @@ async fn bring_up(
         serve(ground.control.listen()?, parts.control, settings, &life),
     ];
     if let Some((port, secure)) = ground.tls {
-        listeners.push(serve((port.listen()?, secure.tls), parts.api, settings, &life));
+        listeners.push(serve((port.listen()?, secure.open()), parts.api, settings, &life));
     }
     let (layout, lock, databases) = (ground.layout, ground.lock, parts.databases);
     let server = Server { layout, lock, postgres, databases, listeners, life };
@@ -133,8 +133,6 @@ fn installation(
         public_port: ground.api.address().port(),
         public_url: args.public_url.clone(),
         trusted_proxies: args.door.trusted_proxies.clone(),
-        rate_limits: Some(args.limits.rate_limits.clone()),
-        database_connections: args.bounds.database_connections,
         tls: ground.tls.as_ref().map(|it| it.1.clone()),
         admin_token: ground.secrets.admin_token.clone(),
         database: postgres.shown_address()?,

@@ -41,6 +41,7 @@ pub(crate) async fn run(args: Test, output: Output, environment: Environment) ->
     if parts.iter().any(|it| it.needs_postgres()) {
         install::postgres(&environment.search(), output).await?;
         install::redis(output).await;
+        install::https(output).await;
     }
     if parts.contains(&Part::Clients) {
         install::clients(output).await;

@@ -33,6 +33,21 @@ pub(super) async fn redis(output: Output) {
     }
 }
 
+/// What asks for HTTPS, an authority that gives certificates for it, and the server that the docs put in front; without
+/// them those tests fail and say so.
+pub(super) async fn https(output: Output) {
+    let wanted: Vec<&str> = [("curl", "curl"), ("pebble", "pebble"), ("caddy", "caddy")]
+        .into_iter()
+        // Pebble knows no question that it answers without serving.
+        .filter_map(|(program, package)| {
+            (!works("sh", &["-c", &format!("command -v {program}")])).then_some(package)
+        })
+        .collect();
+    if !wanted.is_empty() {
+        packages(&wanted, output).await;
+    }
+}
+
 /// What the client tests need; when it cannot be had, their runner says what is missing and fails. Node it brings
 /// itself: Debian's is older than supabase-js allows.
 pub(super) async fn clients(output: Output) {
