@@ -3,19 +3,25 @@
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::pin::pin;
+use std::time::Duration;
 
+use tokio::time::timeout;
 use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 use tokio_postgres::tls::NoTlsStream;
 use tokio_postgres::{Client, Connection, Error, NoTls};
 
 use crate::budget::Budget;
-use crate::socket::{self, Socket};
+use crate::hosts::{self, Favourite};
+use crate::socket::{self, Address, Socket};
 use crate::tls::{self, Tls};
 
 const REFUSE_STANDBY: &str = "do $$ begin if current_setting('transaction_read_only')::bool then \
     raise exception 'the server is read-only' using errcode = '25006'; end if; end $$";
 const REFUSE_PRIMARY: &str = "do $$ begin if not current_setting('transaction_read_only')::bool then \
     raise exception 'the server is not read-only' using errcode = '25006'; end if; end $$";
+
+/// Longest time from a socket to a session.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A configuration.
 #[derive(Debug, Clone)]
@@ -24,6 +30,8 @@ pub(crate) struct Config {
     tls: Tls,
     /// What its connections take their places of; `None` counts none.
     budget: Option<Budget>,
+    /// Which host served last; known to all configurations of a server.
+    favourite: Favourite,
 }
 
 impl Config {
@@ -40,7 +48,7 @@ impl Config {
     /// The driver must not negotiate: its socket is encrypted already.
     pub(crate) fn new(mut driver: tokio_postgres::Config, tls: Tls) -> Self {
         driver.ssl_mode(SslMode::Disable);
-        Self { driver, tls, budget: None }
+        Self { driver, tls, budget: None, favourite: Favourite::default() }
     }
 
     /// What the driver gets of it.
@@ -58,11 +66,15 @@ impl Config {
         self.budget.as_ref()
     }
 
+    pub(crate) fn favourite(&self) -> &Favourite {
+        &self.favourite
+    }
+
     pub(crate) fn tls(&self) -> &Tls {
         &self.tls
     }
 
-    /// Connect to the first address that answers; the last failure is the one that is told. Stands in for the driver's own
+    /// Connect to the first address that serves; the last failure is the one that is told. Stands in for the driver's own
     /// way, which knows no TLS but the one that it is given here.
     ///
     /// # Errors
@@ -71,21 +83,31 @@ impl Config {
         &self,
         _tls: NoTls,
     ) -> Result<(Client, Connection<Socket, NoTlsStream>), Error> {
-        let mut failure = io::Error::other("the configuration names no host");
-        let mut last = None;
-        for address in socket::addresses(self) {
+        match hosts::first(self, |address| self.open_at(address)).await {
+            Ok(opened) => Ok(opened),
+            Err(Some(error)) => Err(error),
+            Err(None) => self.fail(io::Error::other("the configuration names no host")).await,
+        }
+    }
+
+    /// A session at `address`, in bounded time: a server that hangs accepts connections all the same.
+    async fn open_at(&self, address: Address) -> Result<(Client, Connection<Socket, NoTlsStream>), Error> {
+        let limit = SESSION_TIMEOUT + self.driver.get_connect_timeout().copied().unwrap_or_default();
+        let opening = async {
             match socket::connect(&address, self).await {
-                Ok(socket) => match self.open(socket).await {
-                    Ok(opened) => return Ok(opened),
-                    Err(error) => last = Some(error),
-                },
-                Err(error) => (failure, last) = (error, None),
+                Ok(socket) => self.open(socket).await,
+                Err(error) => self.fail(error).await,
             }
+        };
+        match timeout(limit, opening).await {
+            Ok(opened) => opened,
+            Err(_elapsed) => self.fail(io::ErrorKind::TimedOut.into()).await,
         }
-        match last {
-            Some(error) => Err(error),
-            None => self.driver.connect_raw(Socket::Failed(Some(failure)), NoTls).await,
-        }
+    }
+
+    /// `error` as the driver tells it.
+    async fn fail(&self, error: io::Error) -> Result<(Client, Connection<Socket, NoTlsStream>), Error> {
+        self.driver.connect_raw(Socket::Failed(Some(error)), NoTls).await
     }
 
     async fn open(&self, socket: Socket) -> Result<(Client, Connection<Socket, NoTlsStream>), Error> {

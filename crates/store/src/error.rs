@@ -54,6 +54,8 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            // The server is a standby now: nothing was written, and the primary is elsewhere.
+            Self::Statement(it) if it.code == "25006" => ErrorKind::Unavailable,
             Self::Statement(_) | Self::Url(_) | Self::RedisUrl => ErrorKind::Invalid,
             Self::Connect(_) | Self::Lost(_) | Self::PoolTimeout => ErrorKind::Unavailable,
             Self::Migration { .. } => ErrorKind::Internal,

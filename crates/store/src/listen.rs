@@ -12,9 +12,9 @@ use crate::config::Config;
 /// Notifications kept for a slow listener; further ones wait on the socket.
 const BACKLOG: usize = 64;
 /// The first wait after a lost connection; doubles up to [`LONGEST_WAIT`] while none can be made. Nothing is heard
-/// meanwhile, so that people would wait as long for their new tables.
-const FIRST_WAIT: Duration = Duration::from_millis(500);
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// meanwhile, so that people would wait as long for their new tables, and a project for what was changed of it.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// What a listener hears.
 #[derive(Debug, Clone, PartialEq, Eq)]

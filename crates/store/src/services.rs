@@ -43,8 +43,7 @@ impl Services {
             let marks = Arc::new(Marks::default());
             (Arc::clone(&marks), marks)
         };
-        let connect = WatchedConnect(config.tls().clone(), config.budget().cloned());
-        let manager = Manager::from_connect(config.clone_driver(), connect, recycling);
+        let manager = Manager::from_connect(config.clone_driver(), WatchedConnect(config), recycling);
         let pool = Pool::builder(manager)
             .max_size(settings.service_connections.max(1))
             .timeouts(Timeouts {
@@ -96,11 +95,12 @@ impl Services {
     }
 }
 
-/// Whether trying again shortly may help: not with a wrong password, nor without the role or database.
+/// Whether trying again shortly may help: not with a wrong password, nor without the role or database, nor where the
+/// database takes no connections.
 fn may_pass(failure: &PoolError) -> bool {
     match failure {
         PoolError::Backend(error) => error.code().is_none_or(|it| {
-            !it.code().starts_with("28") && !matches!(it.code(), "3D000" | "42501" | "42704")
+            !it.code().starts_with("28") && !matches!(it.code(), "3D000" | "42501" | "42704" | "55000")
         }),
         PoolError::Timeout(TimeoutType::Create) => true,
         _ => false,

@@ -20,6 +20,9 @@ pub(super) enum Broken {
     /// All hosts were tried in vain for too long.
     #[error("no answer in time")]
     TimedOut,
+    /// A commit is kept on this server only: whether it lasts nobody knows.
+    #[error("a commit was not replicated")]
+    Unreplicated,
     /// The server is a standby now: of no use for writes.
     #[error("the server is read-only")]
     ReadOnly,
@@ -29,15 +32,16 @@ pub(super) enum Broken {
 }
 
 impl Broken {
-    /// Whether trying again shortly cannot help: wrong password, no such role or database, no TLS.
+    /// Whether trying again shortly cannot help: wrong password, no such role or database, one that
+    /// takes no connections, no TLS.
     pub(super) fn is_permanent(&self) -> bool {
         match self {
             Self::Refused(it) => {
-                it.code.starts_with("28") || matches!(it.code.as_str(), "3D000" | "42501" | "42704")
+                it.code.starts_with("28") || matches!(it.code.as_str(), "3D000" | "42501" | "42704" | "55000")
             }
             Self::Protocol(_) | Self::Closed => true,
             Self::Socket(it) => it.kind() == io::ErrorKind::Unsupported,
-            Self::TimedOut | Self::ReadOnly => false,
+            Self::TimedOut | Self::Unreplicated | Self::ReadOnly => false,
         }
     }
 }

@@ -5,7 +5,7 @@ use fallible_iterator::FallibleIterator as _;
 use postgres_protocol::message::backend::{self, ErrorFields, Header, Message};
 
 use super::broken::Broken;
-use crate::{PgError, Row};
+use crate::{PgError, Row, notice};
 
 /// PostgreSQL sends no longer message.
 const MAX_FRAME: usize = 1 << 30;
@@ -72,6 +72,11 @@ pub(super) fn next(input: &mut BytesMut, streams: bool) -> Result<Option<Frame>,
                 Some(Message::ErrorResponse(body)) => return Ok(Some(Frame::Error(failure(body.fields())?))),
                 _ => return Err(MALFORMED),
             },
+            backend::NOTICE_RESPONSE_TAG
+                if notice::is_unreplicated(input.get(5..total).unwrap_or_default()) =>
+            {
+                return Err(Broken::Unreplicated);
+            }
             backend::BIND_COMPLETE_TAG
             | backend::CLOSE_COMPLETE_TAG
             | backend::NO_DATA_TAG
@@ -184,6 +189,17 @@ mod tests {
             Ok(Some(Frame::Row(row))) => assert_eq!((row.text(0), row.text(1)), (Some("hi"), None)),
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn a_commit_that_is_not_replicated_breaks_the_connection() {
+        let said = |body: &[u8]| {
+            let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+            let ready = b"Z\0\0\0\x05I";
+            next(&mut BytesMut::from(&*[b"N", &length[..], body, ready].concat()), false)
+        };
+        assert!(matches!(said(b"SNOTICE\0Mhello\0\0"), Ok(Some(Frame::Ready(b'I')))));
+        assert!(matches!(said(notice::tests::BODY), Err(Broken::Unreplicated)));
     }
 
     #[test]

@@ -12,6 +12,10 @@ use super::pace::Pace;
 use super::request::Request;
 use crate::{Answer, End, Error};
 
+/// How often a read is sent again after a lost connection. Twice, because a server that goes down takes its connections
+/// one after the other; not more often, because the read itself may be what ends them.
+const MOST_REPEATS: u8 = 2;
+
 /// What a job may do and how its transaction ends.
 #[derive(Debug)]
 pub(crate) enum Mode {
@@ -47,8 +51,8 @@ pub(super) struct Job {
     pub(super) pace: Option<Arc<Pace>>,
     /// When it began to wait for a connection.
     pub(super) waiting_since: Instant,
-    /// Whether it has been repeated after a lost connection.
-    repeated: bool,
+    /// How often it was repeated after a lost connection.
+    repeats: u8,
     /// Whether it has been repeated after a stale statement.
     pub(super) reparsed: bool,
 }
@@ -62,7 +66,7 @@ impl Job {
             0
         };
         let (waiting_since, pace) = (Instant::now(), None);
-        Self { request, mode, reply, key, pace, waiting_since, repeated: false, reparsed: false }
+        Self { request, mode, reply, key, pace, waiting_since, repeats: 0, reparsed: false }
     }
 
     /// Whether it may share the transaction of `other`, which goes before it: both are quick reads of one caller, or
@@ -96,10 +100,10 @@ impl Job {
         matches!(self.mode, Mode::Read | Mode::Write(End::Rollback | End::If(_)))
     }
 
-    /// Whether it may be sent again although it was sent before; true at most once.
+    /// Whether it may be sent again although it was sent before; true a few times at most.
     pub(super) fn repeat(&mut self) -> bool {
-        let may = self.mode.is_repeatable() && !self.repeated;
-        self.repeated |= may;
+        let may = self.mode.is_repeatable() && self.repeats < MOST_REPEATS;
+        self.repeats += u8::from(may);
         may
     }
 

@@ -7,7 +7,7 @@ use super::pool::Pool;
 
 /// The first wait after a failed attempt; doubles up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(50);
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_millis(250);
 /// The longest wait once a new job has come, so that the first one after the server's return finds it.
 const HURRIED_WAIT: Duration = Duration::from_millis(100);
 

@@ -172,6 +172,12 @@ impl Pool {
         self.state().roster.retire(id, self.idle_limit(), Instant::now());
     }
 
+    /// A connection broke: those that have nothing to do may be dead as well, without having said so. Making them anew
+    /// costs less than sending a job into nowhere.
+    pub(super) fn doubt_idle(&self) {
+        self.state().roster.end_idle();
+    }
+
     /// Refuse new jobs; connections end when they have nothing to do.
     pub(super) fn drain(&self) {
         self.state().roster.drain();

@@ -308,11 +308,16 @@ impl Roster {
         self.links.retain(|it| it.id != id || !is_old(it));
     }
 
+    /// Connections that have nothing to do end now.
+    pub(super) fn end_idle(&mut self) {
+        self.links.retain(|it| it.in_flight > 0);
+    }
+
     /// No new jobs; idle connections end now, the others when they are done.
     pub(super) fn drain(&mut self) {
         self.draining = true;
         if self.waiting_count() == 0 {
-            self.links.retain(|it| it.in_flight > 0);
+            self.end_idle();
         }
     }
 

@@ -15,6 +15,7 @@ use tokio_postgres::config::{ChannelBinding as ChannelBindingUse, TargetSessionA
 use super::broken::Broken;
 use super::cancel::Backend;
 use super::frames;
+use crate::hosts;
 use crate::socket::{self, Address, Socket};
 
 /// No message before the session is longer than this.
@@ -29,20 +30,14 @@ pub(super) struct Session {
     pub(super) backend: Backend,
 }
 
-/// Try every address of `config` in turn; the last failure is the one that is told.
+/// At the first address of `config` that serves; the last failure is the one that is told.
 pub(super) async fn open(config: &Config) -> Result<Session, Broken> {
-    let mut broken = Broken::Protocol("the configuration names no host");
-    for address in socket::addresses(config) {
-        match open_at(&address, config).await {
-            Ok(session) => return Ok(session),
-            Err(it) => broken = it,
-        }
-    }
-    Err(broken)
+    let opened = hosts::first(config, |address| open_at(address, config)).await;
+    opened.map_err(|it| it.unwrap_or(Broken::Protocol("the configuration names no host")))
 }
 
-async fn open_at(address: &Address, config: &Config) -> Result<Session, Broken> {
-    let socket = socket::connect(address, config).await?;
+async fn open_at(address: Address, config: &Config) -> Result<Session, Broken> {
+    let socket = socket::connect(&address, config).await?;
     let mut dialog = Dialog { socket, input: BytesMut::with_capacity(1024), output: BytesMut::new() };
     dialog.greet(config).await?;
     dialog.authenticate(config).await?;
@@ -50,7 +45,7 @@ async fn open_at(address: &Address, config: &Config) -> Result<Session, Broken> 
     if config.get_target_session_attrs() == TargetSessionAttrs::ReadWrite && !writable {
         return Err(Broken::ReadOnly);
     }
-    let backend = Backend { address: address.clone(), process, secret };
+    let backend = Backend { address, process, secret };
     Ok(Session { socket: dialog.socket, input: dialog.input, backend })
 }
 

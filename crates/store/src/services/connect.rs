@@ -13,10 +13,9 @@ use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::{Client, Error, NoTls};
 
 use super::watched::Watched;
-use crate::budget::Budget;
 use crate::config::Config;
-use crate::socket;
-use crate::tls::Tls;
+use crate::hosts;
+use crate::socket::{self, Address};
 
 const REFUSE_STANDBY: &str = "do $$ begin if current_setting('transaction_read_only')::bool then \
     raise exception 'the server is read-only' using errcode = '25006'; end if; end $$";
@@ -33,32 +32,30 @@ pub(super) type Mark = Arc<AtomicBool>;
 
 /// How the pool of a project's services connects.
 #[derive(Debug)]
-pub(super) struct WatchedConnect(pub(super) Tls, pub(super) Option<Budget>);
+pub(super) struct WatchedConnect(pub(super) Config);
 
 impl Connect for WatchedConnect {
-    fn connect(&self, config: &tokio_postgres::Config) -> Connecting<'_> {
-        let config = Config::new(config.clone(), self.0.clone()).within(self.1.clone());
-        Box::pin(async move { connect(&config).await })
+    /// As our own configuration says, which the pool's is made from.
+    fn connect(&self, _config: &tokio_postgres::Config) -> Connecting<'_> {
+        Box::pin(connect(&self.0))
     }
 }
 
-/// Try every address in turn; the last failure is the one that is told.
+/// Connect to the first address that serves; the last failure is the one that is told.
 async fn connect(config: &Config) -> Result<(Client, JoinHandle<()>), Error> {
-    let mut last = None;
-    for address in socket::addresses(config) {
-        let stream = match socket::connect(&address, config).await {
-            Ok(it) => Watched::new(it),
-            Err(error) => Watched::failed(error),
-        };
-        match open(stream, config).await {
-            Ok(it) => return Ok(it),
-            Err(error) => last = Some(error),
-        }
+    match hosts::first(config, |address| open_at(address, config)).await {
+        Ok(it) => Ok(it),
+        Err(Some(error)) => Err(error),
+        Err(None) => open(Watched::failed(io::Error::other("the configuration names no host")), config).await,
     }
-    match last {
-        Some(error) => Err(error),
-        None => open(Watched::failed(io::Error::other("the configuration names no host")), config).await,
-    }
+}
+
+async fn open_at(address: Address, config: &Config) -> Result<(Client, JoinHandle<()>), Error> {
+    let stream = match socket::connect(&address, config).await {
+        Ok(it) => Watched::new(it),
+        Err(error) => Watched::failed(error),
+    };
+    open(stream, config).await
 }
 
 async fn open(stream: Watched, config: &Config) -> Result<(Client, JoinHandle<()>), Error> {

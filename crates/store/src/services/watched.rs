@@ -1,5 +1,7 @@
 //! A socket that notices when PostgreSQL says something that makes the connection useless.
 //!
+//! A commit that was not replicated breaks it at once, so that nobody takes it for done.
+//!
 //! SQLSTATE 25006 (the server became a standby) and 57P0x (it goes down) come as answers to some service's statement;
 //! nobody who merely borrows a connection has to know that. A mark is set before the borrower sees the answer, and the
 //! pool does not hand a marked connection out again.
@@ -12,10 +14,13 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::notice;
 use crate::socket::Socket;
 
 /// An error's code stands within its first bytes: after the severity.
 const ERROR_HEAD: usize = 128;
+/// Who says a notice stands at its end; the notices that we look for are shorter.
+const NOTICE_HEAD: usize = 1024;
 
 /// A watched socket, or the reason why there is none.
 #[derive(Debug)]
@@ -56,6 +61,9 @@ impl AsyncRead for Watched {
         let before = buffer.filled().len();
         ready!(self.socket()?.poll_read(cx, buffer))?;
         self.watch.pass(buffer.filled().get(before..).unwrap_or_default());
+        if self.watch.unreplicated {
+            return Poll::Ready(Err(io::Error::other("a commit was not replicated")));
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -81,9 +89,10 @@ struct Watch {
     header: Vec<u8>,
     /// Bytes of its body still to come.
     rest: usize,
-    /// The head of an error's body.
-    error: Vec<u8>,
+    /// The head of an error's or notice's body.
+    head: Vec<u8>,
     useless: Arc<AtomicBool>,
+    unreplicated: bool,
 }
 
 impl Watch {
@@ -102,10 +111,13 @@ impl Watch {
                 let (body, tail) = bytes.split_at(bytes.len().min(self.rest));
                 self.rest -= body.len();
                 bytes = tail;
-                if self.header.first() == Some(&b'E') {
-                    let room = ERROR_HEAD.saturating_sub(self.error.len()).min(body.len());
-                    self.error.extend_from_slice(body.get(..room).unwrap_or_default());
-                }
+                let length = match self.header.first() {
+                    Some(b'E') => ERROR_HEAD,
+                    Some(b'N') => NOTICE_HEAD,
+                    _ => 0,
+                };
+                let room = length.saturating_sub(self.head.len()).min(body.len());
+                self.head.extend_from_slice(body.get(..room).unwrap_or_default());
             }
             if self.header.len() == 5 && self.rest == 0 {
                 self.end_message();
@@ -114,11 +126,14 @@ impl Watch {
     }
 
     fn end_message(&mut self) {
-        let mut codes = self.error.split(|it| *it == 0).filter_map(|it| it.strip_prefix(b"C"));
-        if codes.any(|it| it == b"25006" || it.starts_with(b"57P0")) {
-            self.useless.store(true, Ordering::Release);
+        let mut codes = self.head.split(|it| *it == 0).filter_map(|it| it.strip_prefix(b"C"));
+        let concerns_us = |it: &[u8]| it == b"25006" || it.starts_with(b"57P0");
+        match self.header.first() {
+            Some(b'E') if codes.any(concerns_us) => self.useless.store(true, Ordering::Release),
+            Some(b'N') => self.unreplicated |= notice::is_unreplicated(&self.head),
+            _ => {}
         }
-        self.error.clear();
+        self.head.clear();
         self.header.clear();
     }
 }
@@ -137,6 +152,18 @@ mod tests {
         let mut watch = Watch::default();
         messages.concat().chunks(piece).for_each(|it| watch.pass(it));
         watch.useless.load(Ordering::Acquire)
+    }
+
+    #[test]
+    fn a_commit_that_is_not_replicated_is_noticed() {
+        for piece in [1, 7, 100_000] {
+            let mut watch = Watch::default();
+            let hello = message(b'N', b"SNOTICE\0VNOTICE\0C00000\0Mhello\0Rexec_stmt_raise\0\0");
+            hello.chunks(piece).for_each(|it| watch.pass(it));
+            assert!(!watch.unreplicated);
+            message(b'N', notice::tests::BODY).chunks(piece).for_each(|it| watch.pass(it));
+            assert!(watch.unreplicated, "{piece}");
+        }
     }
 
     #[test]
