@@ -253,8 +253,9 @@ fn every_route_of_auth_is_driven_by_the_clients() {
 
 /// The methods and paths of the calls of `.route("…", …)` in a file; parameters are all named `id`.
 fn routes(source: &str) -> Vec<(&'static str, String)> {
-    const HANDLERS: [(&str, &str); 6] = [
+    const HANDLERS: [(&str, &str); 7] = [
         ("get(", "GET"),
+        ("reading(", "GET"),
         ("post(", "POST"),
         ("put(", "PUT"),
         ("patch(", "PATCH"),

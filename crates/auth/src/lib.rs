@@ -11,6 +11,7 @@
     expect(dead_code, reason = "rows and fields of keys are read only with the feature")
 )]
 
+mod again;
 mod budget;
 mod config;
 mod error;

@@ -18,6 +18,7 @@ mod users;
 use axum::Router;
 use axum::routing::{delete, get, post, put};
 
+use crate::again::reading;
 use crate::{Auth, Error, guard, wire};
 
 /// The router of the auth service; the gateway has cut off `/auth/v1`.
@@ -41,7 +42,7 @@ pub fn router(auth: Auth) -> Router {
         .route("/resend", post(users::resend))
         // Scanners of mails look at links by HEAD: that must not spend them.
         .route("/verify", get(browser::verify).head(async || Error::UnknownMethod).post(users::verify))
-        .route("/user", get(users::read).put(users::update))
+        .route("/user", reading(users::read).put(users::update))
         .route("/reauthenticate", get(users::reauthenticate))
         .route("/user/identities/{id}", delete(users::unlink))
         .merge(external::routes())
@@ -51,14 +52,14 @@ pub fn router(auth: Auth) -> Router {
         .route("/factors/{id}", delete(factors::unenroll))
         .route("/factors/{id}/challenge", post(factors::challenge))
         .route("/factors/{id}/verify", post(factors::verify))
-        .route("/admin/users/{id}/factors", get(factors::list))
+        .route("/admin/users/{id}/factors", reading(factors::list))
         .route("/admin/users/{id}/factors/{factor_id}", put(factors::edit).delete(factors::delete))
         .route("/logout", post(users::logout))
         .route("/invite", post(admin::invite))
-        .route("/admin/audit", get(admin::audit))
+        .route("/admin/audit", reading(admin::audit))
         .route("/admin/generate_link", post(admin::generate_link))
-        .route("/admin/users", get(admin::list).post(admin::create))
-        .route("/admin/users/{id}", get(admin::read).put(admin::update).delete(admin::delete))
+        .route("/admin/users", reading(admin::list).post(admin::create))
+        .route("/admin/users/{id}", reading(admin::read).put(admin::update).delete(admin::delete))
         .fallback(async || Error::UnknownPath)
         .method_not_allowed_fallback(async || Error::UnknownMethod)
         .layer(axum::middleware::from_fn_with_state(auth.clone(), guard::guard))

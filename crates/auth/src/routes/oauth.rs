@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::again::reading;
 use crate::flow::external::Parameters;
 use crate::oauth_server::credentials::TokenRequest;
 use crate::oauth_server::{authorize, client, consent, enabled, grants, token, userinfo};
@@ -24,13 +25,13 @@ pub(super) fn routes() -> Router<Auth> {
         .route(&format!("{metadata}/auth/v1"), get(server_metadata))
         .route("/oauth/authorize", get(authorization))
         .route("/oauth/token", post(exchange))
-        .route("/oauth/userinfo", get(user_info).post(user_info))
+        .route("/oauth/userinfo", reading(user_info).post(user_info))
         .route("/oauth/authorizations/{id}", get(details))
         .route("/oauth/authorizations/{id}/consent", post(answer))
         .route("/oauth/clients/register", post(register))
-        .route("/user/oauth/grants", get(granted).delete(revoke))
-        .route("/admin/oauth/clients", get(list).post(create))
-        .route("/admin/oauth/clients/{id}", get(read).put(update).delete(delete))
+        .route("/user/oauth/grants", reading(granted).delete(revoke))
+        .route("/admin/oauth/clients", reading(list).post(create))
+        .route("/admin/oauth/clients/{id}", reading(read).put(update).delete(delete))
         .route("/admin/oauth/clients/{id}/regenerate_secret", post(regenerate))
 }
 

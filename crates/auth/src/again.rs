@@ -1,0 +1,39 @@
+//! Requests that only read are run again when a connection was lost under them: a database that fails over costs them
+//! time and nothing else. The handler itself waits for the new connection.
+//!
+//! For routes whose handlers write nothing. Of the others nobody knows what became of them, and they are told so.
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::handler::Handler;
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
+use axum::routing::{MethodRouter, get};
+
+use crate::{Auth, Error, wire};
+
+/// Twice, because a server that goes down takes its connections one after the other; not more often, because the request
+/// itself may be what ends them.
+const MOST_REPEATS: u8 = 2;
+
+/// `GET` by a handler that only reads, and reads no body.
+pub(crate) fn reading<H: Handler<T, Auth>, T: 'static>(handler: H) -> MethodRouter<Auth> {
+    get(handler).layer(from_fn(repeat))
+}
+
+async fn repeat(request: Request, next: Next) -> Response {
+    let (head, _body) = request.into_parts();
+    let run = || next.clone().run(Request::from_parts(head.clone(), Body::empty()));
+    let mut response = run().await;
+    for _ in 0..MOST_REPEATS {
+        if !was_lost(&response) {
+            break;
+        }
+        response = run().await;
+    }
+    response
+}
+
+fn was_lost(response: &Response) -> bool {
+    matches!(wire::refusal(response), Some(Error::Store(store::Error::Lost(_))))
+}
