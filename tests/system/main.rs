@@ -12,6 +12,7 @@ mod cluster;
 mod commands;
 mod config;
 mod crash;
+mod failover;
 mod import;
 mod large;
 mod node;

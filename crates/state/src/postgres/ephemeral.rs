@@ -7,11 +7,13 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use secrecy::{ExposeSecret as _, SecretString};
 use uuid::Uuid;
 
 use super::standby::{self, Standby};
-use super::{Cluster, Durability, Error, Running, SUPERUSER, Search};
+use super::{Cluster, Durability, Error, Running, SUPERUSER, Search, leftovers};
 
 /// Attempts when somebody else takes the port between our choice and PostgreSQL's start.
 const ATTEMPTS: u32 = 3;
@@ -43,7 +45,8 @@ pub struct Ephemeral {
     password: SecretString,
     /// Holds the pipe: dropping it is what the watchdog waits for.
     _watchdog: Child,
-    _running: Running,
+    /// `None` after a crash.
+    running: Option<Running>,
 }
 
 impl Ephemeral {
@@ -51,6 +54,27 @@ impl Ephemeral {
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// `pg_ctl stop -m fast`: connections are cut, standbys get what they lack, a checkpoint is written.
+    ///
+    /// # Errors
+    /// [`Error::Control`] with the end of its output.
+    pub async fn stop(&mut self) -> Result<(), Error> {
+        standby::control(&self.cluster, &["stop", "--mode", "fast", "--wait"]).await?;
+        self.running = None;
+        Ok(())
+    }
+
+    /// `kill -9` of the postmaster and of all of its children at once; returns when the postmaster is gone.
+    pub async fn crash(&mut self) {
+        let children = leftovers::strays(&self.cluster.data());
+        for pid in children {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        if let Some(running) = self.running.take() {
+            running.crash().await;
+        }
     }
 
     /// A streaming standby of this cluster, as it is now: a base backup, then everything that is written here.
@@ -80,7 +104,7 @@ pub async fn ephemeral(search: &Search) -> Result<Ephemeral, Error> {
     cluster.initialise(&password).await?;
     let running = start(&cluster).await?;
     let (port, url) = (running.port(), url(&password, running.port()));
-    Ok(Ephemeral { url, cluster, port, password, _watchdog: watchdog, _running: running })
+    Ok(Ephemeral { url, cluster, port, password, _watchdog: watchdog, running: Some(running) })
 }
 
 /// The superuser's URL of a cluster on this machine.

@@ -90,6 +90,12 @@ pub enum Error {
         /// The end of what it printed.
         output: String,
     },
+    /// `pg_ctl` failed.
+    #[error("pg_ctl failed. Its last lines:\n{output}")]
+    Control {
+        /// The end of what it printed.
+        output: String,
+    },
     /// PostgreSQL ended while starting.
     #[error("PostgreSQL ended while starting ({status}). The end of {}:\n{output}", log.display())]
     Start {

@@ -42,6 +42,14 @@ impl Standby {
         self.running.as_ref().map(Running::pid)
     }
 
+    /// `pg_ctl promote`; returns when it is a primary.
+    ///
+    /// # Errors
+    /// [`Error::Control`] with the end of its output.
+    pub async fn promote(&self) -> Result<(), Error> {
+        control(&self.cluster, &["promote", "--wait"]).await
+    }
+
     /// `kill -9`; returns when the postmaster is gone.
     pub async fn crash(&mut self) {
         if let Some(running) = self.running.take() {
@@ -60,6 +68,26 @@ impl Standby {
     }
 }
 
+/// Run `pg_ctl` with `args` on the data of `cluster`.
+pub(super) async fn control(cluster: &Cluster, args: &[&str]) -> Result<(), Error> {
+    let program = program(cluster, "pg_ctl");
+    let data = cluster.data();
+    let mut command = command(&program, cluster.account(), &data);
+    let output = command.args(args).arg("--pgdata").arg(&data).kill_on_drop(true).output().await;
+    let output = output.map_err(Error::spawn(&program))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
+    Err(Error::Control { output: last_lines(&String::from_utf8_lossy(&text), 10) })
+}
+
+/// A program beside the real `postgres`: what we found may be a directory of links to a few of them.
+fn program(cluster: &Cluster, name: &str) -> PathBuf {
+    let linked = cluster.binaries().program("postgres");
+    linked.canonicalize().unwrap_or(linked).with_file_name(name)
+}
+
 /// What a standby is made from.
 pub(super) struct Source<'a> {
     pub(super) cluster: &'a Cluster,
@@ -68,12 +96,6 @@ pub(super) struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// Beside the real `postgres`: what we found may be a directory of links to a few of the programs.
-    fn backup_program(&self) -> PathBuf {
-        let linked = self.cluster.binaries().program("postgres");
-        linked.canonicalize().unwrap_or(linked).with_file_name("pg_basebackup")
-    }
-
     /// Copy the data to `data`, with what makes it a standby.
     pub(super) async fn copy(&self, data: &Path) -> Result<(), Error> {
         let account = self.cluster.account();
@@ -81,7 +103,7 @@ impl Source<'_> {
         if let Some(account) = account {
             account.own(data)?;
         }
-        let program = self.backup_program();
+        let program = program(self.cluster, "pg_basebackup");
         let mut command = command(&program, account, data);
         command
             .args(["--host", "127.0.0.1", "--username", SUPERUSER, "--no-password", "--write-recovery-conf"])
