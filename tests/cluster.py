@@ -147,9 +147,11 @@ class Cluster:
         return self.start_role("worker", "MADBASE_WORKER_PORT", {}, name)
 
     def start_proxy(self, upstream_ports: list[int], name: str = "proxy") -> Node:
-        """A proxy before upstreams that never change."""
+        """A proxy before upstreams that never change. It counts requests, by limits that nobody reaches."""
         urls = ",".join(f"http://127.0.0.1:{it}" for it in upstream_ports)
-        return self.start_role("proxy", "MADBASE_PORT", {"WORKER_UPSTREAM_URLS": urls}, name)
+        limits = "ip=2000000000,data.user=2000000000"
+        more = {"WORKER_UPSTREAM_URLS": urls, "MADBASE_RATE_LIMITS": limits}
+        return self.start_role("proxy", "MADBASE_PORT", more, name)
 
     def start_nginx(self, name: str, server: str) -> Node:
         """nginx with `server` in its only server block; as many processes as there are cores."""
@@ -202,11 +204,16 @@ def sign(secret: str, claims: dict) -> str:
 
 
 def call(port: int, path: str, headers: dict | None = None) -> tuple[int, bytes]:
+    status, body, _ = ask(port, path, headers)
+    return status, body
+
+
+def ask(port: int, path: str, headers: dict | None = None) -> tuple[int, bytes, http.client.HTTPMessage]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         connection.request("GET", path, headers=headers or {})
         answer = connection.getresponse()
-        return answer.status, answer.read()
+        return answer.status, answer.read(), answer.headers
     finally:
         connection.close()
 
