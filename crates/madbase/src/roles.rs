@@ -120,7 +120,6 @@ impl Base {
             local_url: format!("http://localhost:{}", installation.public_port),
             public_url: installation.public_url,
             trusted_proxies: installation.trusted_proxies,
-            redis: self.redis.clone(),
             ..gateway::Config::default()
         };
         let directory = Arc::new(Projects { control_plane: self.control_plane.clone(), data_api });

@@ -111,3 +111,29 @@ fn whoever_listens_hears_of_every_change() {
         assert_eq!(changes.next().await, Some(Notification::Message("default".into())));
     });
 }
+
+// REQ C6: limits change while the server runs.
+#[test]
+fn limits_are_a_project_s_own_and_go_back_to_the_operator_s() {
+    run(async {
+        let plane = Installation::new().start(Vec::new()).await.unwrap();
+        let router = router(plane.clone());
+        let path = "/api/v1/projects/default/settings";
+        let change = async |limits: Value| {
+            let change = json!({"limits": limits});
+            send(&router, Some(TOKEN), (Method::PATCH, path), Some(&change)).await.short()
+        };
+        let limits = async || {
+            let project = plane.project(&"default".parse().unwrap()).await.unwrap().unwrap();
+            project.limits.clone()
+        };
+        assert_eq!(limits().await, common::LimitSettings::default());
+        assert_eq!(change(json!({"data": {"user": 600}, "tiers": {"pro": 6000}})).await, "200");
+        let set = limits().await;
+        assert_eq!((set.data.user, set.data.ip, set.tiers.get("pro")), (Some(600), None, Some(&6000)));
+        assert_eq!(change(json!({"data": {"users": 1}})).await, "400 CP101");
+        assert_eq!(change(json!({"tiers": {"": 1}})).await, "400 CP101");
+        assert_eq!(change(Value::Null).await, "200");
+        assert_eq!(limits().await, common::LimitSettings::default());
+    });
+}

@@ -43,8 +43,9 @@ pub(crate) fn look<'a>(
     let mut asking = Asking { limits, class, own, wanted: Vec::new(), policies: Vec::new() };
     if let Some(client) = client {
         asking.add("ip", config.ip, || limits.window_of_ip(client));
-        let ip = super::counted(client);
-        asking.add_own(project, "ip", own.ip, &ip.to_string());
+        if own.ip.is_some() {
+            asking.add_own(project, "ip", own.ip, &super::counted(client).to_string());
+        }
     }
     let refuses = |(window, _): &(Window, u32)| limits.inner.windows.refuses(window);
     let waits: Vec<_> = asking.wanted.iter().map(refuses).collect();
