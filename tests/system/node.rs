@@ -55,7 +55,21 @@ impl Site {
             "proxy" => "MADBASE_PORT",
             _ => "MADBASE_WORKER_PORT",
         };
-        Self { folder, role, flags: Vec::new(), variables: vec![(port, "0".to_owned())] }
+        let mut variables = vec![(port, "0".to_owned())];
+        if role == "system" {
+            variables.push(("MADBASE_NODE_PORT", "0".to_owned()));
+        }
+        Self { folder, role, flags: Vec::new(), variables }
+    }
+
+    /// A node of `role` that joins the cluster of `system`, and is told nothing else.
+    pub(crate) fn joining(role: &'static str, system: &Node) -> Self {
+        let site = Self::bare(role);
+        let made = system.admin(&["cluster", "join-token", "--role", role]);
+        let file = site.folder.path().join("token");
+        std::fs::write(&file, made["token"].as_str().unwrap()).unwrap();
+        let address = system.facts["node_url"].as_str().unwrap();
+        site.with(&["--join", address, "--join-token-file", file.to_str().unwrap()])
     }
 
     pub(crate) fn with(mut self, flags: &[&str]) -> Self {
@@ -129,6 +143,24 @@ impl Node {
 
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base())
+    }
+
+    /// An administrator's command with `--json`; what it printed.
+    pub(crate) fn admin(&self, args: &[&str]) -> Value {
+        let mut command = self.site().command(&[args, &["--json", "--yes"]].concat());
+        let command = command.env("MADBASE_CONTROL_URL", self.base()).env("MADBASE_ADMIN_TOKEN", ADMIN_TOKEN);
+        let output = command.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{args:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// The nodes that this system node knows: role and id to state.
+    pub(crate) fn nodes(&self) -> Vec<(String, String, String)> {
+        let nodes = self.admin(&["cluster", "nodes"]);
+        let text = |node: &Value, name: &str| node[name].as_str().unwrap().to_owned();
+        let nodes = nodes["nodes"].as_array().unwrap().iter();
+        nodes.map(|it| (text(it, "role"), text(it, "id"), text(it, "state"))).collect()
     }
 
     pub(crate) fn pid(&self) -> Pid {

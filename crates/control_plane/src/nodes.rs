@@ -34,7 +34,7 @@ const MAX_TOKEN_LIFE_SECS: u32 = 7 * 86_400;
 const MAX_NODES: i64 = 1000;
 
 /// A node as it was last heard of.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Node {
     /// Stable over restarts.
     pub id: String,

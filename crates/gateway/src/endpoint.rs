@@ -58,7 +58,7 @@ impl Endpoint {
     }
 
     /// The answer to `request`.
-    pub(crate) fn answer(&self, request: Request<Body>) -> Answering {
+    pub fn answer(&self, request: Request<Body>) -> Answering {
         match &self.0 {
             Way::Here(answer) => answer(request),
             Way::There(workers) => Box::pin(answer_there(workers.clone(), request)),

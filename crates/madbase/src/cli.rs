@@ -44,6 +44,8 @@ pub(crate) enum Command {
     Config(Config),
     /// Create, list, show and delete projects; show their keys.
     Project(Project),
+    /// Show the nodes of a cluster, let new ones in, drain and remove them.
+    Cluster(Cluster),
     /// List the mails that were captured because no SMTP server is configured.
     Inbox(Control),
     /// Serve the data API alone on any PostgreSQL, with PostgREST's settings (`PGRST_*`, or a file).
@@ -215,6 +217,39 @@ pub(crate) enum SettingsVerb {
         /// Take a whole change as JSON from this file: `{"auth": {…}, "rest": {…}}`; `-` is standard input.
         #[arg(long, conflicts_with = "fields")]
         file: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cluster {
+    #[command(flatten)]
+    pub(crate) control: Control,
+    #[command(subcommand)]
+    pub(crate) verb: ClusterVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterVerb {
+    /// List the nodes, how they are and what they have to do.
+    Nodes,
+    /// Make a token that lets one node join, once.
+    JoinToken {
+        /// What the node will be: proxy or worker.
+        #[arg(long)]
+        role: String,
+        /// Seconds that the token holds.
+        #[arg(long, default_value_t = 3600, value_name = "SECONDS")]
+        ttl: u32,
+    },
+    /// Let a node finish what it has and stop; it gets nothing new from now on.
+    Drain {
+        /// The node, as `nodes` lists it.
+        id: String,
+    },
+    /// Forget a node: it gets no more requests, and comes back by a new token only.
+    Remove {
+        /// The node, as `nodes` lists it.
+        id: String,
     },
 }
 

@@ -14,6 +14,7 @@ mod client;
 mod commands;
 mod layout;
 mod lock;
+mod node;
 mod output;
 mod ports;
 mod postgres;
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
     let loaded = Loaded::read(&arguments);
     let output = output::Output::new(loaded.cli.json, loaded.cli.yes);
-    match loaded.with_file(&arguments).and_then(|it| commands::run(it, output)) {
+    match loaded.with_file(&arguments).and_then(|it| commands::run(it, &arguments, output)) {
         Ok(code) => code,
         Err(error) => {
             output.error(&error);

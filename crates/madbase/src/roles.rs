@@ -15,7 +15,9 @@ use anyhow::{Context as _, Result};
 use common::{Configured, Dependence, Directory, DirectoryError, Finding, Inbox, Project, ProjectRef};
 use control_plane::{ControlPlane, ServiceMigrations};
 use data_api::DataApi;
-use gateway::{Endpoint, Gateway, RateLimitConfig, RateLimitMiddleware, ResponseCache, ResponseCacheSettings};
+use gateway::{
+    Endpoint, Gateway, RateLimitConfig, RateLimitMiddleware, ResponseCache, ResponseCacheSettings,
+};
 use secrecy::SecretString;
 use store::{Databases, Notification, PoolSettings, Redis, RedisSettings, ReplicaSettings, Spool};
 

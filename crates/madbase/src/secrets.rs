@@ -134,7 +134,7 @@ fn read_or_make(layout: &Layout, name: &str) -> Result<String> {
             path.display(),
             layout.root().display()
         ),
-        Err(_) => make(&path).with_context(|| format!("write {}", path.display())),
+        Err(_) => make(&path),
     }
 }
 
@@ -142,17 +142,28 @@ fn make(path: &Path) -> Result<String> {
     let mut bytes = [0_u8; 32];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| anyhow!("the system gave no random bytes"))?;
     let text = URL_SAFE_NO_PAD.encode(bytes);
-    // Whole or not at all: a crash must not leave a half file that the next start would call damaged.
-    let unfinished = path.with_extension("new");
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-    writeln!(file, "{text}")?;
-    file.sync_all()?;
-    fs::rename(&unfinished, path)?;
-    if let Some(directory) = path.parent() {
-        File::open(directory)?.sync_all()?;
-    }
+    write_private(path, &text)?;
     Ok(text)
+}
+
+/// Write a file of mode 0600, whole or not at all: a crash must not leave a half file that the next start would call
+/// damaged.
+pub(crate) fn write_private(path: &Path, text: &str) -> Result<()> {
+    let write = || -> std::io::Result<()> {
+        let unfinished = path.with_extension("new");
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+        writeln!(file, "{text}")?;
+        file.sync_all()?;
+        fs::rename(&unfinished, path)?;
+        path.parent().map_or(Ok(()), |it| File::open(it)?.sync_all())
+    };
+    write().with_context(|| format!("write {}", path.display()))
+}
+
+/// Keep the master key of the cluster that this node joined.
+pub(crate) fn write_master_key(layout: &Layout, key: &SecretString) -> Result<()> {
+    write_private(&layout.secrets().join(MASTER_KEY), key.expose_secret())
 }
 
 /// Whether `text` is 32 bytes as the files have them.

@@ -26,6 +26,8 @@ const BACKGROUND_LIMIT: Duration = Duration::from_secs(5);
 /// What tells the parts of a process to end, in order. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Life {
+    /// Somebody asks this process to stop, as a signal does.
+    pub(crate) stop: CancellationToken,
     /// The signal came: requests in flight finish.
     pub(crate) draining: CancellationToken,
     /// The last request has finished: work in the background ends.
@@ -53,7 +55,10 @@ pub(crate) struct Server {
 impl Server {
     /// Until a signal; then requests in flight finish (REQ H5), background work ends, pools close, PostgreSQL stops.
     pub(crate) async fn run(self, mut signals: Signals) -> Result<ExitCode> {
-        signals.next().await;
+        tokio::select! {
+            () = signals.next() => {}
+            () = self.life.stop.cancelled() => {}
+        }
         tracing::info!("stopping: requests in flight finish first");
         tokio::spawn(end_at_second(signals, self.layout.clone()));
         self.life.draining.cancel();

@@ -39,6 +39,8 @@ pub(crate) struct Environment {
     cache_ttl_seconds: Option<String>,
     /// The admin token, when the data directory is on another machine (`MADBASE_ADMIN_TOKEN`).
     pub(crate) admin_token: Option<SecretString>,
+    /// Lets this node join a cluster (`MADBASE_JOIN_TOKEN`).
+    pub(crate) join_token: Option<SecretString>,
     /// The master key itself, 43 characters of base64url (`MADBASE_MASTER_KEY`).
     pub(crate) master_key: Option<SecretString>,
     /// What to log (`MADBASE_LOG`, else `RUST_LOG`).
@@ -62,6 +64,7 @@ impl Environment {
             redis_url: secret("redis-url"),
             cache_ttl_seconds: value("cache-ttl-seconds"),
             admin_token: secret("admin-token"),
+            join_token: secret("join-token"),
             master_key: secret("master-key"),
             log: value("log"),
             postgres_bin: value("postgres-bin").map(PathBuf::from),

@@ -1,6 +1,6 @@
 //! The flags of the roles that serve: `start`, `system`, `proxy` and `worker`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use clap::Args;
 use gateway::{Network, RateLimitConfig, ServeSettings, WorkerAddress};
 
 use super::DataDir;
+use crate::node::Place;
 use crate::tls;
 
 #[derive(Debug, Args)]
@@ -58,6 +59,9 @@ pub(crate) struct System {
     /// Port of the control plane.
     #[arg(long, env = "MADBASE_CONTROL_PORT", default_value_t = 8001, value_name = "PORT")]
     pub(crate) control_port: u16,
+    /// Port that proxies and workers talk to.
+    #[arg(long, env = "MADBASE_NODE_PORT", default_value_t = 8002, value_name = "PORT")]
+    pub(crate) node_port: u16,
     /// Port of the API on the proxies, for the addresses of projects.
     #[arg(long, env = "MADBASE_PORT", default_value_t = 8000)]
     pub(crate) port: u16,
@@ -98,6 +102,13 @@ pub(crate) struct Worker {
     /// Port that proxies call.
     #[arg(long, env = "MADBASE_WORKER_PORT", default_value_t = 8010, value_name = "PORT")]
     pub(crate) worker_port: u16,
+    /// Serve without TLS beyond this machine, for proxies that name this worker in WORKER_UPSTREAM_URLS: on a network
+    /// that is yours alone.
+    #[arg(
+        long, env = "MADBASE_PLAIN", default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1,
+        default_missing_value = "true", value_name = "BOOL", hide_default_value = true
+    )]
+    pub(crate) plain: bool,
 }
 
 /// What proxies and workers have in common: they read what the system node has prepared.
@@ -117,6 +128,8 @@ pub(crate) struct Reader {
     pub(crate) drain: Drain,
     #[command(flatten)]
     pub(crate) key: MasterKey,
+    #[command(flatten)]
+    pub(crate) cluster: Membership,
     /// Seconds to wait for the control database, when PostgreSQL or the system node start at the same time.
     #[arg(
         long, env = "MADBASE_WAIT", default_value_t = 60, value_name = "SECONDS",
@@ -126,9 +139,42 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
+    /// Where others find a node that listens at `listening`.
+    pub(crate) fn place(&self, listening: SocketAddr) -> Place {
+        let address = self.cluster.address(listening.ip(), listening.port());
+        Place { address, zone: self.cluster.zone.clone() }
+    }
+
     /// [`Self::wait`].
     pub(crate) fn patience(&self) -> Duration {
         Duration::from_secs(self.wait.into())
+    }
+}
+
+/// How a node joins a cluster, and how it is known there.
+#[derive(Debug, Args)]
+pub(crate) struct Membership {
+    /// Join the cluster of this system node, once: `https://host:8002`.
+    #[arg(long, env = "MADBASE_JOIN", value_name = "URL", value_parser = system_node)]
+    pub(crate) join: Option<url::Url>,
+    /// File with the token of `madbase cluster join-token`; `MADBASE_JOIN_TOKEN` holds the token itself.
+    #[arg(long, env = "MADBASE_JOIN_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) join_token_file: Option<PathBuf>,
+    /// How other nodes reach this one, HOST or HOST:PORT [default: --bind and the port].
+    #[arg(long, env = "MADBASE_ADDRESS", value_name = "HOST")]
+    pub(crate) address: Option<String>,
+    /// Where this node stands, in your own words.
+    #[arg(long, env = "MADBASE_ZONE", default_value = "", value_name = "NAME", hide_default_value = true)]
+    pub(crate) zone: String,
+}
+
+impl Membership {
+    /// `host:port` as others reach a node that listens at `bind` and `port`.
+    pub(crate) fn address(&self, bind: IpAddr, port: u16) -> String {
+        let Some(host) = &self.address else { return SocketAddr::new(bind, port).to_string() };
+        let has_port =
+            host.rsplit_once(':').is_some_and(|(head, _)| !head.contains(':') || head.ends_with(']'));
+        if has_port { host.clone() } else { format!("{host}:{port}") }
     }
 }
 
@@ -171,7 +217,11 @@ pub(crate) struct Bounds {
 pub(crate) struct Limits {
     /// Requests a minute: `ip=600,user=300,data.project=100000,bypass=10.0.0.0/8` [default: no limits].
     #[arg(
-        long, env = "MADBASE_RATE_LIMITS", default_value = "", hide_default_value = true, value_name = "LIMITS"
+        long,
+        env = "MADBASE_RATE_LIMITS",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "LIMITS"
     )]
     pub(crate) rate_limits: RateLimitConfig,
 }
@@ -181,11 +231,12 @@ pub(crate) struct Limits {
 pub(crate) struct Drain {
     /// Seconds from the signal to stop, when /ready turns 503, until new connections are refused: give a balancer in
     /// front the time to look.
+    /// [default: 2 for workers, else 0].
     #[arg(
-        long, env = "MADBASE_DRAIN_DELAY", default_value_t = 0, value_name = "SECONDS",
+        long, env = "MADBASE_DRAIN_DELAY", value_name = "SECONDS",
         value_parser = clap::value_parser!(u32).range(0..=300)
     )]
-    pub(crate) drain_delay: u32,
+    pub(crate) drain_delay: Option<u32>,
     /// Seconds that requests in flight may take after that; what is left then is cut.
     #[arg(
         long, env = "MADBASE_DRAIN_DEADLINE", default_value_t = 30, value_name = "SECONDS",
@@ -195,10 +246,10 @@ pub(crate) struct Drain {
 }
 
 impl Drain {
-    /// The bounds of a listener.
-    pub(crate) fn settings(self) -> ServeSettings {
+    /// The bounds of a listener, whose delay is `usual` seconds when nobody said another one.
+    pub(crate) fn settings(self, usual: u32) -> ServeSettings {
         ServeSettings {
-            drain_delay: Duration::from_secs(self.drain_delay.into()),
+            drain_delay: Duration::from_secs(self.drain_delay.unwrap_or(usual).into()),
             drain_deadline: Duration::from_secs(self.drain_deadline.into()),
             ..ServeSettings::default()
         }
@@ -249,6 +300,14 @@ fn replica_url(text: &str) -> Result<String, &'static str> {
     Ok(text.to_owned())
 }
 
+/// Where the system node is.
+fn system_node(text: &str) -> Result<url::Url, &'static str> {
+    let refusal = "a system node is https://host:port; the port is its --node-port";
+    let url = url::Url::parse(text.trim()).map_err(|_| refusal)?;
+    let bare = url.path() == "/" && url.query().is_none() && url.username().is_empty();
+    if url.scheme() == "https" && url.has_host() && bare { Ok(url) } else { Err(refusal) }
+}
+
 /// What can stand behind a project's reference in a host name.
 fn domain(text: &str) -> Result<String, &'static str> {
     let is_label = |it: &str| {
@@ -283,6 +342,32 @@ mod tests {
             "https://x#y",
         ] {
             assert!(web_address(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_node_s_address_has_a_port() {
+        let check = |address: Option<&str>| {
+            let member = Membership {
+                join: None,
+                join_token_file: None,
+                address: address.map(str::to_owned),
+                zone: String::new(),
+            };
+            member.address("10.0.0.5".parse().unwrap(), 8010)
+        };
+        assert_eq!(check(None), "10.0.0.5:8010");
+        assert_eq!(check(Some("worker-1")), "worker-1:8010");
+        assert_eq!(check(Some("worker-1:80")), "worker-1:80");
+        assert_eq!(check(Some("[fd00::1]")), "[fd00::1]:8010");
+        assert_eq!(check(Some("[fd00::1]:80")), "[fd00::1]:80");
+    }
+
+    #[test]
+    fn a_system_node_is_reached_by_https() {
+        assert!(system_node("https://10.0.0.1:8002").is_ok());
+        for bad in ["10.0.0.1:8002", "http://10.0.0.1:8002", "https://x:8002/path", "https://ada@x:8002"] {
+            assert!(system_node(bad).is_err(), "{bad}");
         }
     }
 

@@ -2,12 +2,14 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use common::Pillar;
 use gateway::{WorkerSettings, Workers};
 
 use super::site::{Banner, Site};
 use crate::banner::http_url;
 use crate::cli::Proxy;
+use crate::node::{Load, follow};
 use crate::output::Output;
 use crate::ports::Port;
 use crate::progress::Steps;
@@ -41,21 +43,40 @@ async fn start(args: &Proxy, output: Output, environment: &Environment) -> Resul
     let tls = args.tls.take(reader.door.bind)?;
     let installation = Installation {
         public_url: args.public_url.clone(),
+        rate_limits: Some(args.limits.rate_limits.clone()),
         tls: tls.as_ref().map(|it| it.1.clone()),
         ..site.installation(reader, environment, port.address().port())?
     };
+    let member = site.member()?;
     steps.next("Wait for the control database");
-    let workers = Workers::new(WorkerSettings::default());
+    let tls_to_workers = match &member {
+        Some((credentials, _)) => {
+            Some(credentials.client(&[Pillar::Worker]).context("prepare TLS to workers")?)
+        }
+        None => None,
+    };
+    let workers = Workers::new(WorkerSettings { tls: tls_to_workers, ..WorkerSettings::default() });
     workers.set(args.worker_upstream_urls.clone());
-    let parts = roles::proxy(installation, workers, reader.patience(), telemetry::metrics()?).await?;
+    let parts = roles::proxy(installation, workers.clone(), reader.patience(), telemetry::metrics()?).await?;
     steps.next("Open the port");
+    let place = reader.place(port.address());
     let api_url = http_url(port.address());
     let banner = Banner { api_url: Some(api_url.clone()), ..Banner::new("proxy", &site.layout) };
-    let life = Life::default();
-    let mut listeners = vec![serve(port.listen()?, parts.api.clone(), reader.drain.settings(), &life)];
+    let (life, settings, load) = (Life::default(), reader.drain.settings(0), Load::default());
+    let api = load.count(parts.api);
+    let mut listeners = vec![serve(port.listen()?, api.clone(), settings, &life)];
     if let Some((port, secure)) = tls {
-        listeners.push(serve((port.listen()?, secure.open()), parts.api, reader.drain.settings(), &life));
+        listeners.push(serve((port.listen()?, secure.open()), api, settings, &life));
     }
+    if args.worker_upstream_urls.is_empty() {
+        if member.is_none() {
+            tracing::warn!("there are no workers: name them in WORKER_UPSTREAM_URLS, or --join a cluster");
+        }
+        let following = follow(parts.control_plane.clone(), parts.redis, workers);
+        let ended = life.ended.clone();
+        life.background.spawn(async move { ended.run_until_cancelled_owned(following).await });
+    }
+    site.beat(member, (parts.control_plane, place), load, &life)?;
     RunFile::now(Some(api_url), None, None).write(&site.layout)?;
     steps.done();
     banner.show(output);

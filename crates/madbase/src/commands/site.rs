@@ -2,16 +2,21 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use control_plane::ControlPlane;
 use serde::Serialize;
+use store::mtls::Credentials;
+use url::Url;
 
 use crate::cli::Reader;
 use crate::layout::Layout;
 use crate::lock::Lock;
+use crate::node::{Beating, Kept, Load, Place};
 use crate::output::{self, Output};
 use crate::postgres::Postgres;
 use crate::roles::Installation;
 use crate::secrets;
+use crate::server::Life;
 use crate::settings::Environment;
 
 /// The data directory for itself, and the PostgreSQL that `DATABASE_URL` names.
@@ -28,6 +33,29 @@ impl Site {
         layout.make()?;
         let lock = Lock::take(&layout).await?;
         Ok(Self { layout, lock, postgres })
+    }
+
+    /// Who this node is in its cluster, and where the system node is; `None` when it joined none.
+    pub(super) fn member(&self) -> Result<Option<(Credentials, Url)>> {
+        let Some((identity, system)) = Kept::of(&self.layout).read()? else { return Ok(None) };
+        let credentials =
+            Credentials::new(&identity).context("read secrets/node.json of the data directory")?;
+        Ok(Some((credentials, system)))
+    }
+
+    /// Say every five seconds how a member of a cluster is, as long as `life` lasts.
+    pub(super) fn beat(
+        &self,
+        member: Option<(Credentials, Url)>,
+        (plane, place): (ControlPlane, Place),
+        load: Load,
+        life: &Life,
+    ) -> Result<()> {
+        let Some((credentials, system)) = member else { return Ok(()) };
+        let kept = Kept::of(&self.layout);
+        let beating = Beating::new((credentials, kept, system), plane, place, load)?;
+        life.background.spawn(beating.run(life.clone()));
+        Ok(())
     }
 
     /// What a proxy or a worker is made from; `public_port` is the one that clients see.
@@ -71,6 +99,8 @@ pub(super) struct Banner {
     pub(super) api_url: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) control_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) node_url: Option<String>,
     pub(super) data_dir: String,
 }
 
@@ -83,6 +113,7 @@ impl Banner {
             role,
             api_url: None,
             control_url: None,
+            node_url: None,
             data_dir: layout.shown(),
         }
     }
@@ -98,6 +129,7 @@ impl Banner {
         let rows = [
             ("API", self.api_url.as_ref()),
             ("Control plane", self.control_url.as_ref()),
+            ("Nodes join at", self.node_url.as_ref()),
             ("Data", Some(&self.data_dir)),
         ];
         let rows = rows.iter().filter_map(|(name, value)| Some(format!("  {name:<14} {}\n", (*value)?)));

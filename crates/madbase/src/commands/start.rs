@@ -101,7 +101,7 @@ async fn bring_up(
     let banner = Banner::new(&parts.default_project, &addresses);
     RunFile::now(Some(addresses.api_url), Some(addresses.control_url), postgres.described())
         .write(&ground.layout)?;
-    let (life, settings) = (Life::default(), args.drain.settings());
+    let (life, settings) = (Life::default(), args.drain.settings(0));
     let mut listeners = vec![
         serve(ground.api.listen()?, parts.api.clone(), settings, &life),
         serve(ground.control.listen()?, parts.control, settings, &life),
@@ -133,6 +133,8 @@ fn installation(
         public_port: ground.api.address().port(),
         public_url: args.public_url.clone(),
         trusted_proxies: args.door.trusted_proxies.clone(),
+        rate_limits: Some(args.limits.rate_limits.clone()),
+        database_connections: args.bounds.database_connections,
         tls: ground.tls.as_ref().map(|it| it.1.clone()),
         admin_token: ground.secrets.admin_token.clone(),
         database: postgres.shown_address()?,

@@ -2,11 +2,20 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+use axum::Json;
+use axum::body::Body;
+use axum::response::IntoResponse as _;
+use common::Pillar;
+use gateway::{Endpoint, Listener, Peer, Tls, TlsSettings};
+use http::{Response, StatusCode};
+use serde_json::json;
+use store::mtls::Clients;
 
 use super::site::{Banner, Site};
 use crate::banner::http_url;
 use crate::cli::Worker;
+use crate::node::Load;
 use crate::output::Output;
 use crate::ports::Port;
 use crate::progress::Steps;
@@ -37,17 +46,63 @@ async fn start(args: &Worker, output: Output, environment: &Environment) -> Resu
     steps.next("Check data directory, secrets and ports");
     let site = Site::take(&reader.data.path(), environment).await?;
     let port = Port::take(reader.door.bind, args.worker_port, "--worker-port")?;
+    let member = site.member()?;
+    if member.is_none() && !args.plain && !reader.door.bind.is_loopback() {
+        bail!(
+            "this worker has joined no cluster, so it would serve {} without TLS. Join one (--join), listen on this \
+             machine only (--bind 127.0.0.1), or say that the network is yours alone (--plain)",
+            reader.door.bind
+        );
+    }
     let installation = site.installation(reader, environment, args.worker_port)?;
     steps.next("Wait for the control database");
     let parts = roles::worker(installation, reader.patience(), telemetry::metrics()?).await?;
     steps.next("Open the port");
-    let api_url = http_url(port.address());
+    let place = reader.place(port.address());
+    let (life, settings, load) = (Life::default(), reader.drain.settings(2), Load::default());
+    let (listener, api_url, api): (Listener, _, _) = match &member {
+        Some((credentials, _)) => {
+            let url = http_url(port.address()).replacen("http", "https", 1);
+            // Whoever runs the machine asks for /health, /ready and /metrics without a certificate.
+            let tls = credentials.server(Clients::optional(&[Pillar::Proxy, Pillar::System]))?;
+            let tls = Tls::between_nodes(tls, TlsSettings::default());
+            ((port.listen()?, tls).into(), url, only_nodes(load.count(parts.api)))
+        }
+        None => {
+            let url = http_url(port.address());
+            (port.listen()?.into(), url, load.count(parts.api))
+        }
+    };
     let banner = Banner { api_url: Some(api_url.clone()), ..Banner::new("worker", &site.layout) };
-    let life = Life::default();
-    let listeners = vec![serve(port.listen()?, parts.api, reader.drain.settings(), &life)];
+    let listeners = vec![serve(listener, api, settings, &life)];
+    site.beat(member, (parts.control_plane, place), load, &life)?;
     RunFile::now(Some(api_url), None, None).write(&site.layout)?;
     steps.done();
     banner.show(output);
     let Site { layout, lock, postgres } = site;
     Ok(Server { layout, lock, postgres, databases: parts.databases, listeners, life })
+}
+
+/// Requests of users come by proxies of the cluster; anybody else may ask how the process is.
+fn only_nodes(endpoint: Endpoint) -> Endpoint {
+    Endpoint::new(move |request| {
+        let is_node = request.extensions().get::<Peer>().is_some_and(|it| it.node.is_some());
+        let open = is_node || ["/health", "/ready", "/metrics"].contains(&request.uri().path());
+        let answer = open.then(|| endpoint.answer(request));
+        async move {
+            match answer {
+                Some(answer) => answer.await,
+                None => refused(),
+            }
+        }
+    })
+}
+
+fn refused() -> Response<Body> {
+    let body = json!({
+        "code": "forbidden",
+        "message": "workers answer nodes of their cluster only",
+        "hint": "Ask a proxy.",
+    });
+    (StatusCode::FORBIDDEN, Json(body)).into_response()
 }

@@ -25,5 +25,5 @@ pub(crate) async fn proxy(
     let settings = base.data_api();
     let gateway = base.gateway(installation, services, (auth, settings), render);
     gateway.keep_responses(base.responses());
-    Ok(Parts { api: gateway::endpoint(gateway), databases: base.databases })
+    Ok(base.parts(gateway))
 }

@@ -6,10 +6,11 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use control_plane::ControlPlane;
 use gateway::{Network, Peer};
 use http::{StatusCode, header};
 use serde_json::json;
-use store::Databases;
+use store::{Databases, Redis};
 
 use super::{Base, Installation};
 use crate::telemetry::Render;
@@ -21,13 +22,18 @@ pub(crate) struct Parts {
     pub(crate) control: Router,
     /// The pools behind.
     pub(crate) databases: Databases,
+    /// What knows the nodes.
+    pub(crate) control_plane: ControlPlane,
+    /// What processes share.
+    pub(crate) redis: Redis,
 }
 
 /// Wire it.
 pub(crate) async fn system(installation: Installation, render: Render) -> Result<Parts> {
     let base = Base::prepare(&installation).await?;
     let control = control(&base, &installation, render);
-    Ok(Parts { control, databases: base.databases })
+    let Base { databases, redis, control_plane, .. } = base;
+    Ok(Parts { control, databases, control_plane, redis })
 }
 
 /// The control plane's routes, with what balancers and Prometheus ask of every role.

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use axum::Router;
-use gateway::Endpoint;
-use store::Databases;
+use control_plane::ControlPlane;
+use gateway::{Endpoint, Gateway};
+use store::{Databases, Redis};
 
 use super::{Base, Installation, serve_data};
 use crate::telemetry::Render;
@@ -17,6 +18,10 @@ pub(crate) struct Parts {
     pub(crate) api: Endpoint,
     /// The pools behind.
     pub(crate) databases: Databases,
+    /// What the control database says.
+    pub(crate) control_plane: ControlPlane,
+    /// What processes share.
+    pub(crate) redis: Redis,
 }
 
 /// Wire it; waits at most `patience` until the system node has prepared the databases.
@@ -26,5 +31,13 @@ pub(crate) async fn worker(installation: Installation, patience: Duration, rende
     let (auth, data_api) = (base.auth(), base.data_api());
     let services = gateway::Services { auth: Router::new().into(), data_api: serve_data(data_api.clone()) };
     let gateway = base.gateway(installation, services, (auth, data_api), render);
-    Ok(Parts { api: gateway::endpoint(gateway), databases: base.databases })
+    Ok(base.parts(gateway))
+}
+
+impl Base {
+    /// What is served, with what it stands on.
+    pub(super) fn parts(self, gateway: Gateway) -> Parts {
+        let Self { databases, redis, control_plane, .. } = self;
+        Parts { api: gateway::endpoint(gateway), databases, control_plane, redis }
+    }
 }

@@ -58,6 +58,7 @@ pub(crate) fn environment(role: Role, environment: &Environment) -> Vec<String> 
     }
     let filter = environment.log.as_deref().map(tracing_subscriber::EnvFilter::try_new);
     tell(filter.and_then(Result::err).map(|it| format!("MADBASE_LOG: {it}; an example: info,gateway=debug")));
+    tell(environment.cache_ttl().err().map(|it| it.to_string()));
     problems
 }
 

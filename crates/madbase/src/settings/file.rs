@@ -19,6 +19,8 @@ const MAX_BYTES: u64 = 1024 * 1024;
 pub(crate) struct SettingsFile {
     path: Option<PathBuf>,
     values: BTreeMap<String, String>,
+    /// What counts where this says nothing: the settings that a cluster gave to its node.
+    below: Option<Box<SettingsFile>>,
     problems: Vec<String>,
 }
 
@@ -53,14 +55,24 @@ impl SettingsFile {
         Ok(file)
     }
 
-    /// The file, when there is one.
-    pub(crate) fn path(&self) -> Option<&Path> {
-        self.path.as_deref()
+    /// The same before `below`.
+    pub(crate) fn over(self, below: Self) -> Self {
+        Self { below: Some(Box::new(below)), ..self }
     }
 
     /// What it says about `key`; empty counts as nothing.
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
-        self.values.get(key).map(String::as_str).filter(|it| !it.is_empty())
+        self.find(key).map(|it| it.1)
+    }
+
+    /// The file that says something about `key`.
+    pub(crate) fn source(&self, key: &str) -> Option<&Path> {
+        self.find(key)?.0.path.as_deref()
+    }
+
+    fn find(&self, key: &str) -> Option<(&Self, &str)> {
+        let own = self.values.get(key).map(String::as_str).filter(|it| !it.is_empty());
+        own.map(|it| (self, it)).or_else(|| self.below.as_ref()?.find(key))
     }
 
     /// What is wrong with it, for `role`.
@@ -90,6 +102,9 @@ impl SettingsFile {
 
     /// `command` with what the file says as the defaults of `role`'s flags.
     pub(crate) fn fill(&self, command: Command, role: Role) -> Command {
+        // Not by `command`'s own: what no variable says has none there.
+        let settings = table::flags(role);
+        let is_setting = |flag: &Arg| settings.iter().any(|it| it.get_long() == flag.get_long());
         command.mut_subcommand(role.name(), |command| {
             command.mut_args(|flag| match flag.get_long().and_then(|key| self.get(key)).map(str::to_owned) {
                 Some(value) if is_setting(&flag) => flag.default_value(value),

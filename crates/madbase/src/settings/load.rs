@@ -10,7 +10,9 @@ use serde::Serialize;
 
 use super::table::{self, REPLICAS, Role};
 use super::{Environment, SettingsFile, check, text};
-use crate::cli::Cli;
+use crate::cli::{self, Cli};
+use crate::layout::Layout;
+use crate::node::Kept;
 
 /// A command line that was read, with what stands behind it.
 #[derive(Debug)]
@@ -39,13 +41,36 @@ impl Loaded {
     /// When the file cannot be read, or something in it cannot be meant: all of it at once.
     pub(crate) fn with_file(self, arguments: &[OsString]) -> Result<Self> {
         let Some(role) = self.role() else { return Ok(self) };
-        let Some(file) = self.named_file()? else { return Ok(self) };
+        let named = self.named_file()?;
+        let filled = match named {
+            Some(file) => Self::filled(role, file, arguments)?,
+            None => self,
+        };
+        // Which directory that is, the named file may say.
+        match filled.given_file()? {
+            Some(given) => Self::filled(role, filled.file.over(given), arguments),
+            None => Ok(filled),
+        }
+    }
+
+    fn filled(role: Role, file: SettingsFile, arguments: &[OsString]) -> Result<Self> {
         let problems = file.problems(role);
         if !problems.is_empty() {
             bail!("{}", problems.join("\n"));
         }
         let matches = file.fill(command(), role).try_get_matches_from(arguments);
         Ok(Self::of(matches.unwrap_or_else(|it| it.exit()), file))
+    }
+
+    /// What the cluster gave to this node when it joined.
+    fn given_file(&self) -> Result<Option<SettingsFile>> {
+        let data = match &self.cli.command {
+            cli::Command::Proxy(args) => &args.reader.data,
+            cli::Command::Worker(args) => &args.reader.data,
+            _ => return Ok(None),
+        };
+        let path = Kept::of(&Layout::at(data.path())).settings();
+        if path.is_file() { SettingsFile::read(&path).map(Some) } else { Ok(None) }
     }
 
     /// The role that is to serve.
@@ -105,9 +130,9 @@ impl Loaded {
     }
 
     fn from_file(&self, key: &str) -> String {
-        match (self.file.get(key), self.file.path()) {
-            (Some(_), Some(path)) => format!("file {}", path.display()),
-            _ => "default".to_owned(),
+        match self.file.source(key) {
+            Some(path) => format!("file {}", path.display()),
+            None => "default".to_owned(),
         }
     }
 }
@@ -136,7 +161,11 @@ pub(crate) fn problems(role: Role, arguments: &[OsString]) -> Result<Vec<String>
         Ok(matches) => matches,
         Err(error) => return Ok(vec![error.to_string().lines().next().unwrap_or_default().to_owned()]),
     };
-    let file = Loaded::of(matches, SettingsFile::default()).named_file()?.unwrap_or_default();
+    let loaded = Loaded::of(matches, SettingsFile::default());
+    let mut file = loaded.named_file()?.unwrap_or_default();
+    if let Some(given) = loaded.given_file()? {
+        file = file.over(given);
+    }
     let mut problems = check::sources(role, &file);
     problems.extend(check::environment(role, &Environment::read(&file)));
     Ok(problems)

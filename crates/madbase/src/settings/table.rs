@@ -72,13 +72,14 @@ const NODES: &[Role] = &[Role::System, Role::Proxy, Role::Worker];
 const SERVING: &[Role] = &[Role::Start, Role::Proxy, Role::Worker];
 
 /// All settings without a flag.
-pub(crate) const PLAIN: [Plain; 8] = [
+pub(crate) const PLAIN: [Plain; 9] = [
     secret("database-url", &["DATABASE_URL"], &Role::ALL),
     secret("redis-url", &["REDIS_URL"], &Role::ALL),
     open("cache-ttl-seconds", &["CACHE_TTL_SECONDS"], SERVING),
     // Its flag takes no passwords.
     secret(REPLICAS, &["READ_REPLICA_URL"], SERVING),
     secret("master-key", &["MADBASE_MASTER_KEY"], NODES),
+    secret("join-token", &["MADBASE_JOIN_TOKEN"], &[Role::Proxy, Role::Worker]),
     secret("admin-token", &["MADBASE_ADMIN_TOKEN"], &[Role::System]),
     open("log", &["MADBASE_LOG", "RUST_LOG"], &Role::ALL),
     open("postgres-bin", &["MADBASE_POSTGRES_BIN"], &[Role::Start]),
