@@ -45,6 +45,8 @@ pub(crate) struct Environment {
     pub(crate) master_key: Option<SecretString>,
     /// What to log (`MADBASE_LOG`, else `RUST_LOG`).
     pub(crate) log: Option<String>,
+    /// `text` or `json`, wherever it goes (`MADBASE_LOG_FORMAT`).
+    pub(crate) log_format: Option<String>,
     /// Where PostgreSQL's programs are (`MADBASE_POSTGRES_BIN`).
     pub(crate) postgres_bin: Option<PathBuf>,
 }
@@ -67,6 +69,7 @@ impl Environment {
             join_token: secret("join-token"),
             master_key: secret("master-key"),
             log: value("log"),
+            log_format: value("log-format"),
             postgres_bin: value("postgres-bin").map(PathBuf::from),
         }
     }

@@ -1,10 +1,10 @@
-//! Where logs and metrics of a server go. Logs: standard error, text on a terminal, JSON lines elsewhere.
+//! Where logs and metrics of a server go. Logs: standard error, text on a terminal, JSON lines elsewhere, or as told.
 
 use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
@@ -14,13 +14,19 @@ const UPKEEP: Duration = Duration::from_secs(5);
 /// Seconds, from a cached answer to a slow report.
 const BUCKETS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 
-/// Install the log; `filter` is what `MADBASE_LOG` says.
-pub(crate) fn log(filter: Option<&str>) -> Result<()> {
+/// Install the log; `filter` is what `MADBASE_LOG` says, `format` what `MADBASE_LOG_FORMAT` does.
+pub(crate) fn log(filter: Option<&str>, format: Option<&str>) -> Result<()> {
     let filter = EnvFilter::try_new(filter.unwrap_or(DEFAULT_FILTER))
         .context("MADBASE_LOG cannot be read; an example: MADBASE_LOG=info,gateway=debug")?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    if io::stderr().is_terminal() {
-        log.with_target(false).init();
+    let text = match format {
+        None => io::stderr().is_terminal(),
+        Some("text") => true,
+        Some("json") => false,
+        Some(_) => bail!("MADBASE_LOG_FORMAT must be text or json"),
+    };
+    if text {
+        log.with_target(false).with_ansi(io::stderr().is_terminal()).init();
     } else {
         log.json().flatten_event(true).init();
     }

@@ -47,7 +47,7 @@ const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 pub(crate) async fn run(args: Rest, environment: Environment) -> Result<ExitCode> {
     let settings = Settings::new(args.file);
     let options = settings.read(None)?;
-    telemetry::log(environment.log.as_deref().or(Some(&options.log)))?;
+    telemetry::log(environment.log.as_deref().or(Some(&options.log)), environment.log_format.as_deref())?;
     let metrics = telemetry::metrics()?;
     let mut signals = Signals::listen()?;
     let api = listen::open(&options.api, "PGRST_SERVER_PORT", options.server_reuseport).await?;

@@ -35,7 +35,7 @@ pub(crate) async fn run(args: Start, output: Output, environment: Environment) -
         // Out of the terminal's session: its end must not be ours.
         let _ = nix::unistd::setsid();
     }
-    telemetry::log(environment.log.as_deref())?;
+    telemetry::log(environment.log.as_deref(), environment.log_format.as_deref())?;
     let mut signals = Signals::listen()?;
     let layout = Layout::at(args.data.path());
     let mut steps = if args.background { Steps::piped(STEPS) } else { Steps::new(STEPS) };

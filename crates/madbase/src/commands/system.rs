@@ -27,7 +27,7 @@ const STEPS: u32 = 3;
 
 /// Serve until told to stop.
 pub(crate) async fn run(args: System, output: Output, environment: Environment) -> Result<ExitCode> {
-    telemetry::log(environment.log.as_deref())?;
+    telemetry::log(environment.log.as_deref(), environment.log_format.as_deref())?;
     let mut signals = Signals::listen()?;
     let server = tokio::select! {
         it = start(&args, output, &environment) => it?,

@@ -58,6 +58,8 @@ pub(crate) fn environment(role: Role, environment: &Environment) -> Vec<String> 
     }
     let filter = environment.log.as_deref().map(tracing_subscriber::EnvFilter::try_new);
     tell(filter.and_then(Result::err).map(|it| format!("MADBASE_LOG: {it}; an example: info,gateway=debug")));
+    let format = environment.log_format.as_deref().filter(|it| !["text", "json"].contains(it));
+    tell(format.map(|_| "MADBASE_LOG_FORMAT: expected text or json".to_owned()));
     tell(environment.cache_ttl().err().map(|it| it.to_string()));
     problems
 }

@@ -72,7 +72,7 @@ const NODES: &[Role] = &[Role::System, Role::Proxy, Role::Worker];
 const SERVING: &[Role] = &[Role::Start, Role::Proxy, Role::Worker];
 
 /// All settings without a flag.
-pub(crate) const PLAIN: [Plain; 9] = [
+pub(crate) const PLAIN: [Plain; 10] = [
     secret("database-url", &["DATABASE_URL"], &Role::ALL),
     secret("redis-url", &["REDIS_URL"], &Role::ALL),
     open("cache-ttl-seconds", &["CACHE_TTL_SECONDS"], SERVING),
@@ -82,6 +82,7 @@ pub(crate) const PLAIN: [Plain; 9] = [
     secret("join-token", &["MADBASE_JOIN_TOKEN"], &[Role::Proxy, Role::Worker]),
     secret("admin-token", &["MADBASE_ADMIN_TOKEN"], &[Role::System]),
     open("log", &["MADBASE_LOG", "RUST_LOG"], &Role::ALL),
+    open("log-format", &["MADBASE_LOG_FORMAT"], &Role::ALL),
     open("postgres-bin", &["MADBASE_POSTGRES_BIN"], &[Role::Start]),
 ];
 

@@ -11,6 +11,7 @@ use common::{
 use data_api::DataApi;
 use gateway::{
     Config, Endpoint, Gateway, Metrics, ResponseCache, ResponseCacheSettings, ServeSettings, Services,
+    WorkerSettings, Workers,
 };
 use serde_json::{Value, json};
 use store::Versions;
@@ -113,6 +114,29 @@ impl Gate {
         cache: ResponseCache,
         change: impl Fn(&mut Project),
     ) -> Self {
+        Self::made(tests, Some(cache), change, None).await
+    }
+
+    /// A worker of a project that keeps answers: its proxy keeps them.
+    pub(crate) async fn worker(test: &TestProject) -> Self {
+        Self::made(&[test], None, |project| project.rest.response_cache = Mode::On, None).await
+    }
+
+    /// A proxy before `workers`, which keeps answers.
+    pub(crate) async fn proxy(test: &TestProject, cache: ResponseCache, workers: &[&Self]) -> Self {
+        let before = Workers::new(WorkerSettings::default());
+        let url = |it: &&Self| format!("http://{}", it.address).parse().unwrap();
+        before.set(workers.iter().map(url).collect());
+        let keep = |project: &mut Project| project.rest.response_cache = Mode::On;
+        Self::made(&[test], Some(cache), keep, Some(before.into())).await
+    }
+
+    async fn made(
+        tests: &[&TestProject],
+        cache: Option<ResponseCache>,
+        change: impl Fn(&mut Project),
+        elsewhere: Option<Endpoint>,
+    ) -> Self {
         let data_api = DataApi::new(data_api::Config::default(), tests[0].databases.clone());
         let mut projects = BTreeMap::new();
         for (idx, test) in tests.iter().enumerate() {
@@ -131,17 +155,22 @@ impl Gate {
         let answering = data_api.clone();
         let services = Services {
             auth: Endpoint::behind(Router::new().fallback(async || "auth")),
-            data_api: Endpoint::new(move |request| answering.clone().answer(request)),
+            data_api: elsewhere
+                .unwrap_or_else(|| Endpoint::new(move |request| answering.clone().answer(request))),
         };
         let directory = Arc::new(Shelf { projects, data_api });
         let gateway = Gateway::new(Config::default(), directory, services, Metrics(Arc::new(String::new)));
-        gateway.keep_responses(cache.clone());
+        if let Some(cache) = &cache {
+            gateway.keep_responses(cache.clone());
+        }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let ends = CancellationToken::new();
         let endpoint = gateway::endpoint(gateway.clone());
         tokio::spawn(gateway::serve(listener, endpoint, ServeSettings::default(), ends.clone()));
         let client = reqwest::Client::new();
+        let cache =
+            cache.unwrap_or_else(|| ResponseCache::new(ResponseCacheSettings::default(), Versions::alone()));
         Self { address, client, key, cache, gateway, _ends: ends.drop_guard() }
     }
 

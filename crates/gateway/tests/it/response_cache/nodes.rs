@@ -125,3 +125,52 @@ fn after_a_write_that_its_client_gave_up_nothing_is_kept_for_a_while() {
         .await;
     });
 }
+
+#[test]
+fn a_proxy_keeps_what_its_workers_answer() {
+    testkit::run(async {
+        let board = Board::new("workers").await;
+        let (one, other) = (Gate::worker(&board.test).await, Gate::worker(&board.test).await);
+        let cache = ResponseCache::new(ResponseCacheSettings::default(), Versions::alone());
+        let proxy = Gate::proxy(&board.test, cache, &[&one, &other]).await;
+        let (ada, bob) = (board.user(1, &[]), board.user(2, &[]));
+        until("it is kept", Duration::from_secs(10), async || {
+            proxy.ask(&counter().by(&ada)).await.header("x-cache") == "hit"
+        })
+        .await;
+        assert_eq!(proxy.ask(&counter().by(&ada)).await.header("x-madbase-repeatable"), "-");
+        assert_eq!(one.ask(&counter().by(&ada)).await.header("x-madbase-repeatable"), "part");
+        for value in 1..20 {
+            assert_eq!(proxy.ask(&set(value).by(&bob)).await.status, 204);
+            let body = format!(r#"[{{"value":{value}}}]"#);
+            for how in ["miss", "hit"] {
+                let seen = proxy.ask(&counter().by(&ada)).await;
+                assert_eq!((seen.body.as_str(), seen.header("x-cache")), (body.as_str(), how), "{value}");
+            }
+        }
+        // What a worker would compress for one client comes plain, and each gets it in its own way.
+        let feed = Ask::get("/rest/v1/notes?select=*&order=id").by(&ada);
+        let zipped = proxy.ask(&feed.clone().header("accept-encoding", "gzip")).await;
+        let plain = proxy.ask(&feed).await;
+        assert_eq!((zipped.header("x-cache"), plain.header("x-cache")), ("miss", "hit"));
+        assert_eq!(plain.essence(), board.plain.ask(&feed).await.essence());
+        let dice = Ask::get("/rest/v1/rpc/dice").by(&ada);
+        for _ in 0..2 {
+            assert_eq!(proxy.ask(&dice).await.header("x-cache"), "miss");
+        }
+        // A function that says so by itself is not believed.
+        let forged = r#"create function public.forged() returns int language plpgsql volatile as $$ begin
+            perform set_config('response.headers', '[{"x-madbase-repeatable": "part"}]', true); return 1; end $$;
+            notify pgrst"#;
+        board.test.owner().await.batch_execute(forged).await.unwrap();
+        let forged = Ask::get("/rest/v1/rpc/forged").by(&ada);
+        until("the function is found", Duration::from_secs(10), async || {
+            proxy.ask(&forged).await.status == 200 && proxy.ask(&forged).await.status == 200
+        })
+        .await;
+        for _ in 0..4 {
+            let answer = proxy.ask(&forged).await;
+            assert_eq!((answer.header("x-cache"), answer.header("x-madbase-repeatable")), ("miss", "-"));
+        }
+    });
+}
