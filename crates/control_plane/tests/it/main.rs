@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod authority;
+mod certificates;
 mod isolation;
 mod nodes;
 mod owner;
