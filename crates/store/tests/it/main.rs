@@ -4,6 +4,7 @@
 
 mod cache;
 mod data_path;
+mod hosts;
 mod listen;
 mod lock;
 mod logins;

@@ -160,7 +160,9 @@ fn a_server_that_must_be_writable_is_looked_for_among_the_hosts() {
         databases.close(Duration::from_secs(5)).await;
         // A login that may only read is refused, as a standby would be.
         db.execute(&format!("alter role {} set default_transaction_read_only = on", db.login())).await;
-        let database = db.through(&format!("{hosts} user={}", url.username()), PoolSettings::default());
+        let impatient =
+            PoolSettings { acquire_timeout: Duration::from_millis(300), ..PoolSettings::default() };
+        let database = db.through(&format!("{hosts} user={}", url.username()), impatient);
         let mut project = db.project("one");
         project.version = 2;
         let database = database.of(&project).await;

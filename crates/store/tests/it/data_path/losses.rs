@@ -128,6 +128,22 @@ fn connections_killed_while_idle_are_replaced_unnoticed() {
 }
 
 #[test]
+fn idle_connections_go_with_a_broken_one() {
+    run(|db| async move {
+        let database = open(&db, 4).await;
+        let none = Session::default();
+        let ask = statement("select $1 from pg_sleep(0.05)", &["x"]);
+        let many = join_all((0..20).map(|_| database.read(&none, &ask))).await;
+        assert!(many.iter().all(Result::is_ok), "{many:?}");
+        db.wait_for_backends(4).await;
+        let one = "select pg_terminate_backend(pid) from pg_stat_activity where usename = $1 limit 1";
+        db.admin().await.execute(one, &[&db.login()]).await.unwrap();
+        db.wait_for_backends(0).await;
+        database.read(&none, &ask).await.unwrap();
+    });
+}
+
+#[test]
 fn readers_under_fire_all_get_answers() {
     run(|db| async move {
         let database = open(&db, 4).await;
