@@ -66,7 +66,8 @@ fn the_guide_from_a_single_node_to_a_cluster_works_as_written() {
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     // Where others may run it, whoever built it.
     fs::copy(env!("CARGO_BIN_EXE_madbase"), bin.join("madbase")).unwrap();
-    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let usual = std::env::var_os("PATH").unwrap();
+    let path = format!("{}:{}", bin.display(), usual.to_string_lossy());
     let log = fs::File::create(folder.path().join("log")).unwrap();
     let mut command = Command::new("sh");
     command.args(["-eux", "-c", &script]).env_clear().env("PATH", path).env("HOME", &work).current_dir(&work);

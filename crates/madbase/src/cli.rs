@@ -29,13 +29,13 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Start everything on this machine, on a PostgreSQL that MadBase runs itself (or the one of `DATABASE_URL`).
-    Start(Start),
+    Start(Box<Start>),
     /// Run the control plane of a cluster on the PostgreSQL of `DATABASE_URL`: projects, migrations, nodes.
-    System(System),
+    System(Box<System>),
     /// Run a proxy of a cluster: the public door with auth; everything else goes to workers.
-    Proxy(Proxy),
+    Proxy(Box<Proxy>),
     /// Run a worker of a cluster: the data API, on a private address.
-    Worker(Worker),
+    Worker(Box<Worker>),
     /// Say whether it runs, is ready, and where. Exit code 3 when it does not run.
     Status(DataDir),
     /// Stop it: requests in flight finish, then PostgreSQL stops cleanly.

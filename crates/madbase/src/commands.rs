@@ -39,10 +39,10 @@ pub(crate) fn run(loaded: Loaded, arguments: &[OsString], output: Output) -> Res
     let loaded = if joined { Loaded::read(arguments).with_file(arguments)? } else { loaded };
     let environment = loaded.environment();
     match loaded.cli.command {
-        Command::Start(args) => block_on(start::run(args, output, environment)),
-        Command::System(args) => block_on(system::run(args, output, environment)),
-        Command::Proxy(args) => block_on(proxy::run(args, output, environment)),
-        Command::Worker(args) => block_on(worker::run(args, output, environment)),
+        Command::Start(args) => block_on(start::run(*args, output, environment)),
+        Command::System(args) => block_on(system::run(*args, output, environment)),
+        Command::Proxy(args) => block_on(proxy::run(*args, output, environment)),
+        Command::Worker(args) => block_on(worker::run(*args, output, environment)),
         Command::Status(args) => block_on(status::run(&args, output)),
         Command::Stop(args) => block_on(stop::run(&args, output, &environment)),
         Command::Cluster(args) => block_on(cluster::run(args, output, environment)),

@@ -102,7 +102,7 @@ pub(crate) struct Worker {
     /// Port that proxies call.
     #[arg(long, env = "MADBASE_WORKER_PORT", default_value_t = 8010, value_name = "PORT")]
     pub(crate) worker_port: u16,
-    /// Serve without TLS beyond this machine, for proxies that name this worker in WORKER_UPSTREAM_URLS: on a network
+    /// Serve without TLS beyond this machine, for proxies that name this worker in `WORKER_UPSTREAM_URLS`: on a network
     /// that is yours alone.
     #[arg(
         long, env = "MADBASE_PLAIN", default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1,
@@ -259,7 +259,7 @@ impl Drain {
 /// Where the master key is, when it is not in the data directory; `MADBASE_MASTER_KEY` holds the key itself.
 #[derive(Debug, Args)]
 pub(crate) struct MasterKey {
-    /// File with the master key [default: secrets/master_key in the data directory].
+    /// File with the master key [default: `secrets/master_key` in the data directory].
     #[arg(long, env = "MADBASE_MASTER_KEY_FILE", value_name = "FILE")]
     pub(crate) master_key_file: Option<PathBuf>,
 }

@@ -104,7 +104,7 @@ impl Loaded {
             let origin = match matches.value_source(it.get_id().as_str()) {
                 Some(ValueSource::CommandLine) => format!("flag --{key}"),
                 Some(ValueSource::EnvVariable) => format!("variable {variable}"),
-                _ => self.from_file(key),
+                _ => self.file_or_default(key),
             };
             Some(Shown { key: key.to_owned(), value, origin })
         });
@@ -122,14 +122,14 @@ impl Loaded {
         let (value, origin) = match (by_flag, variable) {
             (true, _) => (None, format!("flag --{key}")),
             (false, Some((name, value))) => (Some(value), format!("variable {name}")),
-            (false, None) => (self.file.get(key).map(str::to_owned), self.from_file(key)),
+            (false, None) => (self.file.get(key).map(str::to_owned), self.file_or_default(key)),
         };
         let value =
             if setting.secret { (by_flag || value.is_some()).then(|| "(hidden)".to_owned()) } else { value };
         Shown { key: key.to_owned(), value, origin }
     }
 
-    fn from_file(&self, key: &str) -> String {
+    fn file_or_default(&self, key: &str) -> String {
         match self.file.source(key) {
             Some(path) => format!("file {}", path.display()),
             None => "default".to_owned(),
