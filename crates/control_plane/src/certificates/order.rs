@@ -115,7 +115,8 @@ impl ControlPlane {
 
     /// Lay out the answers, then tell the authority to ask.
     async fn prove(&self, order: &mut Order, settings: &AcmeSettings, claim: &Claim) -> Result<(), Failure> {
-        let first = if claim.failures.is_multiple_of(2) { ChallengeKind::TlsAlpn } else { ChallengeKind::Http };
+        let first =
+            if claim.failures.is_multiple_of(2) { ChallengeKind::TlsAlpn } else { ChallengeKind::Http };
         let first = settings.challenge.unwrap_or(first);
         let mut authorizations = order.authorizations();
         while let Some(authorization) = authorizations.next().await {
