@@ -1,7 +1,9 @@
-//! Requests that only read are run again when a connection was lost under them: a database that fails over costs them
-//! time and nothing else. The handler itself waits for the new connection.
+//! What is safe to repeat is run again when a connection was lost under it: a database that fails over costs it time and
+//! nothing else. Who asks for the new connection waits for it.
 //!
-//! For routes whose handlers write nothing. Of the others nobody knows what became of them, and they are told so.
+//! Above all routes whose handlers write nothing. Of the others nobody knows what became of them, and they are told so.
+
+use std::future::Future;
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -34,6 +36,23 @@ async fn repeat(request: Request, next: Next) -> Response {
     response
 }
 
+/// What comes of `run`, which is safe to repeat, also when it was done already.
+pub(crate) async fn while_lost<T, F: Future<Output = Result<T, Error>>>(
+    run: impl Fn() -> F,
+) -> Result<T, Error> {
+    for _ in 0..MOST_REPEATS {
+        match run().await {
+            Err(error) if is_loss(&error) => {}
+            outcome => return outcome,
+        }
+    }
+    run().await
+}
+
 fn was_lost(response: &Response) -> bool {
-    matches!(wire::refusal(response), Some(Error::Store(store::Error::Lost(_))))
+    wire::refusal(response).is_some_and(is_loss)
+}
+
+fn is_loss(error: &Error) -> bool {
+    matches!(error, Error::Store(store::Error::Lost(_)))
 }

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::live::{self, LiveSession};
-use crate::Error;
+use crate::{Error, again};
 
 /// How long Redis keeps a session (REQ C8).
 const TTL: Duration = Duration::from_secs(3600);
@@ -80,10 +80,10 @@ impl Sessions {
     ) -> Result<Known, Error> {
         let database = databases.of(project).await;
         let watched = self.watched(project, &database);
-        let load = async {
+        let load = again::while_lost(|| async {
             let db = database.services().await.map_err(Error::Store)?;
             live::find(&db, id).await.map(Some)
-        };
+        });
         if watched.stands().await {
             watched.cache.get_or_load(&id, load).await.map(Option::flatten)
         } else {

@@ -175,3 +175,47 @@ fn without_the_database_answers_say_try_again() {
         assert_eq!(api.get("/user", Some(&session.access)).await.status, 200);
     });
 }
+
+/// Wait until somebody in the project's database waits for a lock, and end that connection.
+async fn end_who_waits(admin: &store::postgres::Client) {
+    let text = "select pg_terminate_backend(pid) from pg_stat_activity \
+        where datname = current_database() and wait_event_type = 'Lock'";
+    while admin.query(text, &[]).await.unwrap().is_empty() {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
+// REQ H12
+#[test]
+fn a_lost_connection_is_no_matter_to_who_reads_and_told_to_who_writes() {
+    testkit::run(async {
+        let api = Api::new("lost", AuthSettings::default()).await;
+        let session = api.sign_up("ada@example.com").await;
+        let (locker, admin) = (api.test.admin().await, api.test.admin().await);
+        let lock = "begin; lock table auth.users in access exclusive mode";
+        let ending = async {
+            end_who_waits(&admin).await;
+            locker.batch_execute("rollback").await.unwrap();
+        };
+        locker.batch_execute(lock).await.unwrap();
+        let (answer, ()) = tokio::join!(api.get("/user", Some(&session.access)), ending);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let ending = async {
+            end_who_waits(&admin).await;
+            locker.batch_execute("rollback").await.unwrap();
+        };
+        locker.batch_execute(lock).await.unwrap();
+        let (answer, ()) = tokio::join!(api.refresh(&session.refresh), ending);
+        assert_eq!(answer.status, 200, "a refresh may be repeated: {}", answer.body);
+        let ending = async {
+            end_who_waits(&admin).await;
+            locker.batch_execute("rollback").await.unwrap();
+        };
+        locker.batch_execute(lock).await.unwrap();
+        let change = json!({"data": {"name": "Ada"}});
+        let (answer, ()) =
+            tokio::join!(api.call(Method::PUT, "/user", Some(&session.access), change), ending);
+        assert_eq!(answer.refusal(), (503, "database_unavailable"), "{}", answer.body);
+        assert!(answer.headers.contains_key("retry-after"));
+    });
+}

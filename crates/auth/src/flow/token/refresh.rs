@@ -15,7 +15,7 @@ use crate::flow::{ATTEMPTS, audit};
 use crate::queries::{self, Applied, Change, EndSessions, Refreshing};
 use crate::request::{Context, text};
 use crate::session::{RefreshToken, Session, Tokens};
-use crate::{Auth, Error, OAuthError, secret};
+use crate::{Auth, Error, OAuthError, again, secret};
 
 /// Length of the tokens of sessions imported from Supabase, which are stored as they are.
 const IMPORTED_LENGTH: usize = 12;
@@ -58,29 +58,42 @@ pub(crate) async fn run_for(
     token: &str,
     client: Option<Uuid>,
 ) -> Result<Tokens, Error> {
-    let stored = stored(token)?;
+    let stored = &stored(token)?;
     for _ in 0..ATTEMPTS {
-        let db = auth.database(&ctx.project).await?;
-        let mut found = queries::refreshing(&db, &stored).await?.ok_or(Error::RefreshTokenNotFound)?;
-        if found.account.user.is_banned(ctx.now) {
-            return Err(Error::BannedRefresh);
-        }
-        let mut session = found.account.session.take().ok_or(Error::NoValidSession)?;
-        check_client(session.oauth_client_id, client)?;
-        check_limits(ctx, &found, &session)?;
-        let (change, next) = match decide(&found, &session, token, (&ctx.project, ctx.now)) {
-            Decision::Repeat(next) => return Tokens::new(ctx, &found.account, &session, next).await,
-            Decision::End => return end(ctx, &db, &found, &session).await,
-            Decision::Keep => (keep(ctx, &found, &mut session), token.to_owned()),
-            Decision::Rotate => rotate(ctx, &found, &mut session, token)?,
-        };
-        match queries::apply(&db, &change).await? {
-            Applied::Done => return Tokens::new(ctx, &found.account, &session, next).await,
-            // Another request with the same token was faster: read what it left.
-            Applied::Stale | Applied::Taken => {}
+        // Who finds the token rotated already gets the same successor: so a lost answer may be asked for again.
+        let attempt = || Box::pin(attempt(auth, ctx, (token, stored), client));
+        if let Some(tokens) = again::while_lost(attempt).await? {
+            return Ok(tokens);
         }
     }
     Err(Error::Conflict)
+}
+
+/// `None` when another request with the same token was faster: read what it left.
+async fn attempt(
+    auth: &Auth,
+    ctx: &Context,
+    (token, stored): (&str, &str),
+    client: Option<Uuid>,
+) -> Result<Option<Tokens>, Error> {
+    let db = auth.database(&ctx.project).await?;
+    let mut found = queries::refreshing(&db, stored).await?.ok_or(Error::RefreshTokenNotFound)?;
+    if found.account.user.is_banned(ctx.now) {
+        return Err(Error::BannedRefresh);
+    }
+    let mut session = found.account.session.take().ok_or(Error::NoValidSession)?;
+    check_client(session.oauth_client_id, client)?;
+    check_limits(ctx, &found, &session)?;
+    let (change, next) = match decide(&found, &session, token, (&ctx.project, ctx.now)) {
+        Decision::Repeat(next) => return Tokens::new(ctx, &found.account, &session, next).await.map(Some),
+        Decision::End => return end(ctx, &db, &found, &session).await.map(Some),
+        Decision::Keep => (keep(ctx, &found, &mut session), token.to_owned()),
+        Decision::Rotate => rotate(ctx, &found, &mut session, token)?,
+    };
+    match queries::apply(&db, &change).await? {
+        Applied::Done => Tokens::new(ctx, &found.account, &session, next).await.map(Some),
+        Applied::Stale | Applied::Taken => Ok(None),
+    }
 }
 
 /// Refuse a session whose time is over, in the words for each way.
