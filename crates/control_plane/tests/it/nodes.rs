@@ -48,7 +48,7 @@ impl Cluster {
         let answer =
             send(&self.admin, Some(TOKEN), (Method::POST, "/api/v1/nodes/join-tokens"), Some(&body)).await;
         assert_eq!(answer.short(), "201");
-        answer.body["token"].as_str().unwrap().to_owned()
+        answer.body.get("token").unwrap().as_str().unwrap().to_owned()
     }
 
     async fn join(&self, token: &str) -> Result<Joined, String> {
@@ -58,7 +58,7 @@ impl Cluster {
         if answer.short() != "200" {
             return Err(answer.short());
         }
-        let id = answer.body["id"].as_str().unwrap().to_owned();
+        let id = answer.body.get("id").unwrap().as_str().unwrap().to_owned();
         Ok(Joined { id, answer: answer.body, key: request.key })
     }
 
