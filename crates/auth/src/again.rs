@@ -4,6 +4,7 @@
 //! Above all routes whose handlers write nothing. Of the others nobody knows what became of them, and they are told so.
 
 use std::future::Future;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -11,12 +12,13 @@ use axum::handler::Handler;
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get};
+use tokio::time::sleep;
 
 use crate::{Auth, Error, wire};
 
-/// Twice, because a server that goes down takes its connections one after the other; not more often, because the request
-/// itself may be what ends them.
-const MOST_REPEATS: u8 = 2;
+/// Before each repeat: a server that goes down takes its connections one after the other, and the next one may be about
+/// to go. Not more often than this, because the request itself may be what ends them.
+const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(300)];
 
 /// `GET` by a handler that only reads, and reads no body.
 pub(crate) fn reading<H: Handler<T, Auth>, T: 'static>(handler: H) -> MethodRouter<Auth> {
@@ -27,10 +29,11 @@ async fn repeat(request: Request, next: Next) -> Response {
     let (head, _body) = request.into_parts();
     let run = || next.clone().run(Request::from_parts(head.clone(), Body::empty()));
     let mut response = run().await;
-    for _ in 0..MOST_REPEATS {
-        if !was_lost(&response) {
+    for pause in PAUSES {
+        if !wire::refusal(&response).is_some_and(is_loss) {
             break;
         }
+        sleep(pause).await;
         response = run().await;
     }
     response
@@ -40,17 +43,13 @@ async fn repeat(request: Request, next: Next) -> Response {
 pub(crate) async fn while_lost<T, F: Future<Output = Result<T, Error>>>(
     run: impl Fn() -> F,
 ) -> Result<T, Error> {
-    for _ in 0..MOST_REPEATS {
+    for pause in PAUSES {
         match run().await {
-            Err(error) if is_loss(&error) => {}
+            Err(error) if is_loss(&error) => sleep(pause).await,
             outcome => return outcome,
         }
     }
     run().await
-}
-
-fn was_lost(response: &Response) -> bool {
-    wire::refusal(response).is_some_and(is_loss)
 }
 
 fn is_loss(error: &Error) -> bool {
