@@ -152,7 +152,9 @@ fn below(installation: &Installation) -> Result<(Databases, Redis)> {
     let (url, cache_ttl) = (installation.redis_url.clone(), installation.cache_ttl);
     let settings = RedisSettings { url, cache_ttl, ..RedisSettings::default() };
     let redis = Redis::open(settings).context("read REDIS_URL")?;
-    Ok((Databases::with_replicas(server, replicas, pools), redis))
+    let databases = Databases::with_replicas(server, replicas, pools);
+    databases.share_writes(&redis);
+    Ok((databases, redis))
 }
 
 fn control_config(installation: &Installation) -> control_plane::Config {

@@ -68,7 +68,7 @@ impl Database {
     pub async fn write(&self, session: &Session, statement: &Statement, end: End) -> Result<Answer, Error> {
         let outcome = self.data.run(session, statement, Mode::Write(end)).await;
         if let Some(routes) = &self.routes {
-            routes.wrote(session, &outcome);
+            Box::pin(routes.wrote(session, &outcome)).await;
         }
         outcome
     }

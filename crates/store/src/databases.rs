@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::budget::Budget;
 use crate::replicas::{ReplicaSettings, Replicas};
-use crate::{Database, Server, Spool};
+use crate::{Database, Redis, Server, Spool};
 
 /// Bounds of the pools; every field is a setting with this default.
 #[derive(Debug, Clone)]
@@ -134,6 +134,12 @@ impl Databases {
         let (started, sweeping) = (Instant::now(), AtomicBool::new(false));
         let shared = Shared { server, replicas, settings, budget, started, cache, hasher, sweeping };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// Let processes tell each other by `redis` who wrote: with replicas, a caller then sees what it wrote through any of
+    /// them. Without replicas, or without Redis, nothing is told.
+    pub fn share_writes(&self, redis: &Redis) {
+        self.shared.replicas.iter().for_each(|it| it.share(redis));
     }
 
     /// The server behind, for the administrator's work.

@@ -14,15 +14,16 @@ mod primary;
 mod replica;
 mod routes;
 mod standing;
+mod told;
 mod watch;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::Server;
+use crate::{Redis, Server};
 pub use caller::CallerKey;
 pub(crate) use lsn::Lsn;
 use primary::{Primary, PrimaryWatch};
@@ -51,6 +52,8 @@ pub(crate) struct Replicas {
     primary: Arc<Primary>,
     max_lag: Duration,
     turn: AtomicUsize,
+    /// By which processes tell each other who wrote.
+    shared: OnceLock<Redis>,
     closing: CancellationToken,
 }
 
@@ -71,7 +74,16 @@ impl Replicas {
             (replica, standing)
         };
         let servers = settings.servers.into_iter().map(watched).collect();
-        Self { servers, primary, max_lag: settings.max_lag, turn: AtomicUsize::default(), closing }
+        let (turn, shared) = (AtomicUsize::default(), OnceLock::new());
+        Self { servers, primary, max_lag: settings.max_lag, turn, shared, closing }
+    }
+
+    /// Tell other processes by `redis` who writes here, and hear of theirs. Only the first call counts.
+    pub(crate) fn share(&self, redis: &Redis) {
+        if redis.is_configured() && self.shared.set(redis.clone()).is_ok() {
+            let hearing = told::hear(redis.clone(), Arc::clone(&self.primary));
+            tokio::spawn(self.closing.clone().run_until_cancelled_owned(Box::pin(hearing) as Watching));
+        }
     }
 
     /// Watch no more. Reads that still come go to the primary once the replicas are found away.

@@ -10,7 +10,7 @@ fn table(name: &str, key: &[&str], columns: &[(&str, &str)]) -> Table {
         .iter()
         .map(|(name, kind)| json!({"name": name, "base_type": kind, "declared_type": kind, "default": null}))
         .collect();
-    let table = json!({"schema": "public", "name": name, "is_view": false, "is_inherited": false, "events": 28, "primary_key": key, "columns": columns});
+    let table = json!({"schema": "public", "name": name, "is_view": false, "is_inherited": false, "is_plain": true, "events": 28, "primary_key": key, "columns": columns});
     serde_json::from_value(table).unwrap()
 }
 

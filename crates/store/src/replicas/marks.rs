@@ -2,8 +2,7 @@
 //!
 //! A table of fixed size. Callers whose keys meet in one slot share the later position, which costs at most a read on
 //! the primary. Nothing expires: a mark that all replicas have passed weighs nothing, so there is no time after which a
-//! caller could miss its own write. Another process's writes (Redis) would come in by [`Marks::note_unknown`], from a
-//! message that carries nothing but the key.
+//! caller could miss its own write. What other processes write comes in by `told.rs`.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -108,6 +107,15 @@ impl Marks {
         self.pending.store(true, Ordering::Release);
     }
 
+    /// Anybody may have written, and nobody told us.
+    pub(super) fn doubt_all(&self) {
+        self.doubt_beyond(Lsn::ZERO);
+        let current = self.current();
+        for slot in &self.slots {
+            let _ = slot.compare_exchange(0, current, Ordering::AcqRel, Ordering::Relaxed);
+        }
+    }
+
     /// The primary is another one, or was restored: it has written less than some marks say, and those are of no use.
     pub(super) fn doubt_beyond(&self, position: Lsn) {
         for slot in &self.slots {
@@ -164,5 +172,16 @@ mod tests {
         let question = marks.ask().unwrap();
         marks.answer(&question, Lsn(510));
         assert_eq!((marks.needed(1), marks.needed(2)), (Lsn(510), Lsn(100)));
+    }
+
+    #[test]
+    fn after_a_gap_everybody_waits_for_the_primary_s_word() {
+        let marks = Marks::new();
+        marks.note(1, Lsn(900));
+        marks.doubt_all();
+        assert!([1, 2].iter().all(|it| marks.needed(*it) > Lsn(u64::MAX - 2)));
+        let question = marks.ask().unwrap();
+        marks.answer(&question, Lsn(1000));
+        assert_eq!((marks.needed(1), marks.needed(2)), (Lsn(1000), Lsn(1000)));
     }
 }

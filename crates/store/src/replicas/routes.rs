@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::caller::hash;
 use super::measures::{Fallback, Reads};
 use super::standing::Standing;
+use super::told;
 use super::{CallerKey, Lsn, Replicas};
 use crate::data_path::{DataPath, Mode, Part};
 use crate::{Answer, Error, Isolation, PoolSettings, Session, Statement};
@@ -102,15 +103,20 @@ impl Routes {
         }
     }
 
-    /// Remember where the caller's write is.
-    pub(crate) fn wrote(&self, session: &Session, outcome: &Result<Answer, Error>) {
+    /// Remember where the caller's write is, here and in other processes.
+    pub(crate) async fn wrote(&self, session: &Session, outcome: &Result<Answer, Error>) {
         let Some(caller) = session.caller else { return };
         let (marks, key) = (&self.replicas.primary.marks, caller.within(self.project));
-        match outcome {
+        let position = match outcome {
             // Without a position it was rolled back.
-            Ok(answer) => answer.position.into_iter().for_each(|it| marks.note(key, it)),
-            Err(Error::Lost(_)) => marks.note_unknown(key),
-            Err(_) => {}
+            Ok(answer) => answer.position,
+            Err(Error::Lost(_)) => Some(Lsn::UNKNOWN),
+            Err(_) => None,
+        };
+        let Some(position) = position else { return };
+        marks.note(key, position);
+        if let Some(redis) = self.replicas.shared.get() {
+            told::tell(redis, key, position).await;
         }
     }
 

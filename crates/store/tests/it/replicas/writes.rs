@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use store::{CallerKey, End, Error, Session};
+use store::{CallerKey, Databases, End, Error, PoolSettings, Redis, RedisSettings, ReplicaSettings, Session};
 
 use super::{BOB, caller, note, notes, place, seen, until, with_notes};
 use crate::data_path::{commit_if, statement};
@@ -146,5 +146,42 @@ fn under_load_nobody_ever_misses_a_write() {
             near += worker.await.unwrap();
         }
         assert!(near > 0, "replicas answered none of 1200 reads");
+    });
+}
+
+// REQ H3, with several processes: Redis carries who wrote.
+#[test]
+fn a_caller_reads_what_it_wrote_through_another_process() {
+    run_replicated(|db| async move {
+        let standby = testkit::standby().await;
+        let redis = testkit::RedisServer::start().await;
+        let database = with_notes(&db, &standby).await;
+        let share = async || {
+            let servers = vec![db.server.replica(standby.url()).unwrap()];
+            let replicas = ReplicaSettings { servers, max_lag: ReplicaSettings::MAX_LAG };
+            let databases = Databases::with_replicas(db.server.clone(), replicas, PoolSettings::default());
+            let url = Some(redis.url().into());
+            let link = Redis::open(RedisSettings { url, ..RedisSettings::default() }).unwrap();
+            databases.share_writes(&link);
+            eventually("Redis answers", async || if link.is_up() { Ok(()) } else { Err("down".into()) })
+                .await;
+            (databases.of(&db.project("one")).await, databases, link)
+        };
+        let ((here, ..), (there, ..)) = (share().await, share().await);
+        // Whoever has just connected may have missed something: the primary serves until its word is there.
+        until(&here, BOB, "replica").await;
+        until(&there, BOB, "replica").await;
+        standby.pause().await;
+        for id in 1..=20 {
+            note(&here, "ada", id).await;
+            // The message was sent before the answer; here nothing is as slow as a client's next request.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            assert_eq!(notes(&there, "ada").await, seen(id, "primary"));
+        }
+        assert_eq!(notes(&there, BOB).await, seen(0, "replica"), "he wrote nothing");
+        assert_eq!(notes(&database, "ada").await, seen(0, "replica"), "a process that shares nothing");
+        standby.resume().await;
+        until(&there, "ada", "replica").await;
+        assert_eq!(notes(&there, "ada").await, seen(20, "replica"));
     });
 }
