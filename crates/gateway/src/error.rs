@@ -76,6 +76,12 @@ pub enum Error {
         /// The limit.
         max_bytes: usize,
     },
+    /// The request body did not go on.
+    #[error("The request body did not arrive in time, please send it again.")]
+    BodyTooSlow,
+    /// The request body is not what its framing says.
+    #[error("The request body cannot be read: its framing is malformed, or it ended too early")]
+    BodyBroken,
     /// Too many requests of an address, a user, a key or a project.
     #[error("Request rate limit reached")]
     RateLimited {
@@ -121,7 +127,7 @@ impl Error {
             | Self::SessionUnknown
             | Self::NoWorker
             | Self::WorkerLost => ErrorKind::Unavailable,
-            Self::Method { .. } => ErrorKind::Invalid,
+            Self::Method { .. } | Self::BodyTooSlow | Self::BodyBroken => ErrorKind::Invalid,
             Self::BodyTooLarge { .. } | Self::RateLimited { .. } => ErrorKind::Limited,
             Self::MetricsHidden => ErrorKind::Forbidden,
             Self::NoSecret | Self::Panicked | Self::Broken => ErrorKind::Internal,
@@ -147,6 +153,8 @@ impl Error {
             Self::NotBuilt { .. } => "service_not_available",
             Self::Method { .. } => "method_not_allowed",
             Self::BodyTooLarge { .. } => "request_entity_too_large",
+            Self::BodyTooSlow => "request_body_timeout",
+            Self::BodyBroken => "request_body_unreadable",
             Self::RateLimited { .. } => "over_request_rate_limit",
             Self::Timeout => "request_timeout",
             Self::NoWorker => "worker_unavailable",
@@ -162,6 +170,7 @@ impl Error {
         match self {
             Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
             Self::WorkerLost => StatusCode::BAD_GATEWAY,
             Self::NoKey
@@ -177,6 +186,7 @@ impl Error {
             | Self::NoWorker
             | Self::NoRoute
             | Self::NotBuilt { .. }
+            | Self::BodyBroken
             | Self::RateLimited { .. }
             | Self::MetricsHidden
             | Self::Panicked
@@ -282,6 +292,8 @@ impl Error {
             | Self::NoRoute
             | Self::NotBuilt { .. }
             | Self::BodyTooLarge { .. }
+            | Self::BodyTooSlow
+            | Self::BodyBroken
             | Self::MetricsHidden
             | Self::Panicked
             | Self::Broken => {}

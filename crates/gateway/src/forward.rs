@@ -2,7 +2,8 @@
 //!
 //! A request goes to the worker with the fewest unanswered requests. It moves on to another one when nothing of it was
 //! sent yet, or when it is safe to repeat and the answer never began; else the client hears 502. While no worker takes
-//! requests it waits, for [`WorkerSettings::wait`] at most, and hears 503 then. Bodies pass as they come, both ways.
+//! requests it waits, for [`WorkerSettings::wait`] at most, and hears 503 then. Bodies pass as they come, both ways, but for
+//! small ones of requests: those are complete before a worker is asked (`upload.rs`).
 //!
 //! Who the workers are is told by [`Workers::set`] or [`Workers::follow`]; how they are is found out by asking their
 //! `/ready` and from what becomes of requests (`worker.rs`).
@@ -15,6 +16,7 @@ mod lane;
 mod measures;
 mod transport;
 mod tunnel;
+mod upload;
 mod worker;
 
 use std::hash::{BuildHasher as _, RandomState};
@@ -34,12 +36,13 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::rustls::ClientConfig;
 
 use self::lane::{Exchange, Lane};
+use self::upload::Fault;
 use self::worker::{Fitness, Standing, Turn, Worker};
 use crate::Error;
 use crate::events::{self, Event};
 
 pub use self::address::{WorkerAddress, WorkerUrlError};
-pub(crate) use self::head::Passage;
+pub(crate) use self::head::{Passage, drop_named};
 pub(crate) use self::tunnel::Tunnel;
 
 /// How workers are used.
@@ -51,6 +54,8 @@ pub struct WorkerSettings {
     pub connect_timeout: Duration,
     /// How long a request waits for a worker that takes it. Default 5 s.
     pub wait: Duration,
+    /// How long a client may let us wait for its next bytes (4 KiB, or the rest). Default 10 s.
+    pub body_timeout: Duration,
     /// How often a request that is safe to repeat is sent again after its worker was lost. Default 2.
     pub max_repeats: usize,
     /// Between two checks of a worker that is well; one that is not is asked more often. Default 1 s.
@@ -71,6 +76,7 @@ impl Default for WorkerSettings {
             max_connections: 256,
             connect_timeout: Duration::from_secs(1),
             wait: Duration::from_secs(5),
+            body_timeout: Duration::from_secs(10),
             max_repeats: 2,
             check_every: Duration::from_secs(1),
             check_timeout: Duration::from_secs(1),
@@ -122,7 +128,7 @@ enum Attempt {
     /// Sent, and no answer.
     Lost(Arc<Worker>),
     /// The client's own body failed.
-    Abandoned,
+    Abandoned(Error),
 }
 
 impl Workers {
@@ -202,13 +208,15 @@ impl Workers {
     async fn carry(&self, request: Request<Body>, passage: &Passage<'_>) -> Result<Response<Body>, Error> {
         let settings = &*self.shared.settings;
         let (mut head, body) = request.into_parts();
+        let (body, upload) = upload::receive(body, settings.body_timeout).await?;
         let upgrade = head::prepare(&mut head, body.size_hint().exact(), passage);
         let repeatable = head::is_safe(&head.method) && body.is_end_stream();
         let mut request = Request::from_parts(head, body);
         let mut deadline = Instant::now() + settings.wait;
         let mut lost: Vec<Arc<Worker>> = Vec::new();
         loop {
-            let turn = self.pick(&lost, deadline).await?;
+            let mut turn = self.pick(&lost, deadline).await?;
+            turn.carry(upload.as_ref());
             let copy = (repeatable && lost.len() < settings.max_repeats).then(|| copy(&request));
             match self.attempt(turn, request, deadline).await {
                 Attempt::Answered(response, lane, turn) => {
@@ -217,7 +225,7 @@ impl Workers {
                 Attempt::Unsent(_) if Instant::now() > deadline => return Err(Error::NoWorker),
                 Attempt::Unsent(unsent) => request = *unsent,
                 Attempt::Busy => return Err(Error::NoWorker),
-                Attempt::Abandoned => return Err(Error::WorkerLost),
+                Attempt::Abandoned(error) => return Err(error),
                 Attempt::Lost(worker) => {
                     let Some(copy) = copy else { return Err(Error::WorkerLost) };
                     worker.measures.retries.increment(1);
@@ -294,9 +302,12 @@ impl Workers {
                 worker.measures.retries.increment(1);
                 Attempt::Unsent(request)
             }
-            Exchange::Lost(error) if error.is_user() => Attempt::Abandoned,
             Exchange::Lost(error) => {
                 turn.settle();
+                let fault = turn.fault().or_else(|| error.is_user().then_some(Fault::Broken));
+                if let Some(fault) = fault {
+                    return Attempt::Abandoned(fault.into());
+                }
                 events::emit(Event::WorkerLost { worker: &worker.address.id, error: &error });
                 worker.suspend("lost");
                 Attempt::Lost(worker)

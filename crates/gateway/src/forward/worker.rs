@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::lane::Lane;
 use super::measures::Measures;
+use super::upload::{Fault, Upload};
 use super::{WorkerAddress, WorkerSettings};
 use crate::events::{self, Event};
 
@@ -215,14 +216,14 @@ impl Worker {
         self.outstanding.fetch_add(1, Relaxed);
         self.measures.picks.increment(1);
         self.measures.outstanding.increment(1.0);
-        Turn { worker: Arc::clone(self), slot: None, since: Some(Instant::now()) }
+        Turn { worker: Arc::clone(self), slot: None, since: Some(Instant::now()), upload: None }
     }
 
     /// As a turn, without counting as a choice: for checks.
     pub(super) fn visit(self: &Arc<Self>) -> Turn {
         self.outstanding.fetch_add(1, Relaxed);
         self.measures.outstanding.increment(1.0);
-        Turn { worker: Arc::clone(self), slot: None, since: None }
+        Turn { worker: Arc::clone(self), slot: None, since: None, upload: None }
     }
 
     /// The connection that rested last, if there is one.
@@ -269,6 +270,8 @@ pub(super) struct Turn {
     slot: Option<OwnedSemaphorePermit>,
     /// None once its answer began.
     since: Option<Instant>,
+    /// The request's body, if it is sent while it comes.
+    upload: Option<Arc<Upload>>,
 }
 
 impl Turn {
@@ -289,6 +292,25 @@ impl Turn {
         self.slot.is_some()
     }
 
+    /// The request's body is `upload`: the worker's silence begins when it has all that came.
+    pub(super) fn carry(&mut self, upload: Option<&Arc<Upload>>) {
+        self.upload = upload.cloned();
+    }
+
+    /// What the client did wrong, if it did.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        self.upload.as_ref()?.fault()
+    }
+
+    /// Since when the worker, and not the client, has let the other wait.
+    fn silent_since(&self) -> Option<Instant> {
+        let since = self.since?;
+        match &self.upload {
+            Some(upload) => Some(upload.complete_since()?.max(since)),
+            None => Some(since),
+        }
+    }
+
     /// The answer began, or nothing was sent: that the request ends now says nothing about the worker.
     pub(super) fn settle(&mut self) {
         self.since = None;
@@ -299,7 +321,7 @@ impl Drop for Turn {
     fn drop(&mut self) {
         self.worker.outstanding.fetch_sub(1, Relaxed);
         self.worker.measures.outstanding.decrement(1.0);
-        if self.since.is_some_and(|it| it.elapsed() >= PATIENCE) {
+        if self.silent_since().is_some_and(|it| it.elapsed() >= PATIENCE) {
             self.worker.bad_answer();
         }
     }
@@ -362,6 +384,27 @@ mod tests {
         assert_eq!((worker.fitness(), worker.outstanding()), (Fitness::Good, 0));
         for _ in 0..MAX_BAD_ANSWERS {
             give_up(worker.take_turn(), PATIENCE).await;
+        }
+        assert_eq!(worker.fitness(), Fitness::Poor);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slow_clients_do_not_count_against_a_worker_and_its_own_silence_does() {
+        let worker = worker();
+        let give_up = async |owed| {
+            let (mut turn, upload) = (worker.take_turn(), Upload::new());
+            turn.carry(Some(&upload));
+            if owed {
+                upload.wait();
+            }
+            advance(PATIENCE).await;
+        };
+        for _ in 0..20 {
+            give_up(true).await;
+        }
+        assert_eq!(worker.fitness(), Fitness::Good);
+        for _ in 0..MAX_BAD_ANSWERS {
+            give_up(false).await;
         }
         assert_eq!(worker.fitness(), Fitness::Poor);
     }

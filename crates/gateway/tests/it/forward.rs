@@ -6,4 +6,5 @@ mod cluster;
 mod discovery;
 mod encrypted;
 mod failures;
+mod slow;
 mod sockets;
