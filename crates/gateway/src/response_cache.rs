@@ -25,7 +25,7 @@ use store::{Flights, Version, Versions};
 use answer::Answer;
 use directives::Directives;
 use key::Key;
-pub(crate) use turn::{Approach, Caching, Turn, through};
+pub(crate) use turn::{Approach, Caching, Telling, Turn, through};
 
 /// Bounds of the answers that are kept.
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +56,7 @@ pub struct ResponseCache {
 #[derive(Debug)]
 struct Inner {
     settings: ResponseCacheSettings,
-    versions: Versions,
+    teller: Teller,
     kept: Cache<Key, Kept>,
     flights: Flights<Key, Arc<Answer>>,
     measures: Measures,
@@ -75,7 +75,6 @@ struct Measures {
     hits: Counter,
     misses: Counter,
     joined: Counter,
-    writes: Counter,
     entries: Gauge,
     bytes: Gauge,
 }
@@ -87,10 +86,34 @@ impl Measures {
             hits: lookups("hit"),
             misses: lookups("miss"),
             joined: counter!("cache_joined_loads_total", "cache" => "response"),
-            writes: counter!("cache_invalidations_total", "cache" => "response"),
             entries: gauge!("cache_entries", "cache" => "response"),
             bytes: gauge!("cache_bytes", "cache" => "response"),
         }
+    }
+}
+
+/// Tells all who keep answers of writes, whether this process keeps any or not. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Teller {
+    versions: Versions,
+    writes: Counter,
+}
+
+impl Teller {
+    pub(crate) fn new(versions: Versions) -> Self {
+        Self { versions, writes: counter!("cache_invalidations_total", "cache" => "response") }
+    }
+
+    /// A write has ended.
+    async fn changed(&self, project: &ProjectRef) {
+        self.writes.increment(1);
+        self.versions.changed(project).await;
+    }
+
+    /// Nobody knows how a write ended, or when it will.
+    fn doubt(&self, project: &ProjectRef) {
+        self.writes.increment(1);
+        self.versions.doubt(project);
     }
 }
 
@@ -109,15 +132,14 @@ impl ResponseCache {
             })
             .expire_after(OwnLife(RandomState::new()))
             .build();
-        let measures = Measures::new();
-        Self { inner: Arc::new(Inner { settings, versions, kept, flights: Flights::default(), measures }) }
+        let (teller, measures) = (Teller::new(versions), Measures::new());
+        Self { inner: Arc::new(Inner { settings, teller, kept, flights: Flights::default(), measures }) }
     }
 
     /// Something of `project` changed: what was read before is not given any more, on any node. For who learns of
     /// changes that did not pass the gateway.
     pub async fn invalidate(&self, project: &ProjectRef) {
-        self.inner.measures.writes.increment(1);
-        self.inner.versions.changed(project).await;
+        self.inner.teller.changed(project).await;
     }
 
     fn look(&self, key: &Key, version: Version, directives: &Directives) -> Option<Kept> {

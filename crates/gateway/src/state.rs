@@ -4,13 +4,14 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use common::{Directory, ProjectRef, SessionCheck};
+use store::Versions;
 
 use crate::events::Measures;
 use crate::https::Https;
 use crate::operations::Readiness;
 use crate::projects::Projects;
 use crate::request_id::RequestIds;
-use crate::response_cache::Caching;
+use crate::response_cache::{Caching, Teller, Telling};
 use crate::strict::Check;
 use crate::tokens::Tokens;
 use crate::{Config, Endpoint, Network, RateLimitMiddleware, ResponseCache, Tls};
@@ -54,6 +55,7 @@ pub(crate) struct Inner {
     pub(crate) sessions: Check,
     pub(crate) https: OnceLock<Https>,
     pub(crate) responses: Caching,
+    pub(crate) tells: Telling,
     pub(crate) rates: OnceLock<RateLimitMiddleware>,
 }
 
@@ -78,6 +80,7 @@ impl Gateway {
             sessions,
             https: OnceLock::new(),
             responses: Caching::new(),
+            tells: Telling::new(),
             rates: OnceLock::new(),
         };
         Self { inner: Arc::new(inner) }
@@ -91,6 +94,12 @@ impl Gateway {
     /// Keep answers of the data API in `cache`, for projects that want it. Only the first call counts.
     pub fn keep_responses(&self, cache: ResponseCache) {
         let _ = self.inner.responses.set(cache);
+    }
+
+    /// Tell others by `versions` of writes, as a worker does: whoever keeps answers must hear of them even when the proxy
+    /// that the write came through cannot tell. Only the first call counts.
+    pub fn tell_writes(&self, versions: Versions) {
+        let _ = self.inner.tells.set(Teller::new(versions));
     }
 
     /// Limit requests, as the operator and the projects want it; not on workers, whose proxies do. Only the first call

@@ -31,6 +31,30 @@ const OF_THE_CONNECTION: [HeaderName; 9] = [
     FORWARDED_PORT,
 ];
 
+/// Headers that are for the service, or that the gateway itself goes by: a client that names them in `Connection` would
+/// have the worker see another request than the one that was admitted, and that answers are kept for.
+const END_TO_END: [HeaderName; 18] = [
+    header::ACCEPT,
+    header::ACCEPT_ENCODING,
+    HeaderName::from_static("accept-profile"),
+    HeaderName::from_static("apikey"),
+    header::AUTHORIZATION,
+    header::CACHE_CONTROL,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    HeaderName::from_static("content-profile"),
+    header::CONTENT_TYPE,
+    header::COOKIE,
+    header::HOST,
+    header::IF_NONE_MATCH,
+    HeaderName::from_static("prefer"),
+    header::RANGE,
+    HeaderName::from_static("range-unit"),
+    header::ORIGIN,
+    // Not for the service, but needed to find out who wants a websocket; it goes afterwards.
+    header::UPGRADE,
+];
+
 /// What the gateway knows about a request beside the request itself.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Passage<'a> {
@@ -92,28 +116,32 @@ fn lists(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
     lines.flat_map(|line| line.split(',')).any(|it| it.trim().eq_ignore_ascii_case(word))
 }
 
-fn drop_hops(headers: &mut HeaderMap) {
-    if let Some(first) = headers.get(header::CONNECTION) {
-        // Nearly always it is only this; then nothing else is named.
-        if !first.as_bytes().eq_ignore_ascii_case(b"keep-alive")
-            || headers.get_all(header::CONNECTION).iter().count() > 1
-        {
-            for name in named_hops(headers) {
-                headers.remove(name);
-            }
+/// Drop the headers that `Connection` names; again does nothing.
+pub(crate) fn drop_named(headers: &mut HeaderMap) {
+    let Some(first) = headers.get(header::CONNECTION) else { return };
+    // Nearly always it is only this; then nothing else is named.
+    if !first.as_bytes().eq_ignore_ascii_case(b"keep-alive")
+        || headers.get_all(header::CONNECTION).iter().count() > 1
+    {
+        for name in named_hops(headers) {
+            headers.remove(name);
         }
-        headers.remove(header::CONNECTION);
     }
+}
+
+fn drop_hops(headers: &mut HeaderMap) {
+    drop_named(headers);
+    headers.remove(header::CONNECTION);
     for name in OF_THE_CONNECTION {
         headers.remove(name);
     }
 }
 
-/// The headers that `Connection` names.
+/// The headers that `Connection` names, without those that are not its own to name.
 fn named_hops(headers: &HeaderMap) -> Vec<HeaderName> {
     let lines = headers.get_all(header::CONNECTION).iter().filter_map(|it| it.to_str().ok());
     let names = lines.flat_map(|line| line.split(',')).filter_map(|it| it.trim().parse::<HeaderName>().ok());
-    names.filter(|it| *it != header::HOST).collect()
+    names.filter(|it| !END_TO_END.contains(it)).collect()
 }
 
 /// HTTP/2 may send cookies one by one; HTTP/1.1 has one header of them (RFC 9113 §8.2.3).
@@ -195,6 +223,14 @@ mod tests {
             .header("traceparent", "00-1")
             .header("apikey", "k");
         insta::assert_snapshot!(check(request, None), @"HTTP/1.1 /rest/v1/a%20b?x=%2F | apikey: k, traceparent: 00-1");
+    }
+
+    #[test]
+    fn what_the_service_reads_is_not_the_connection_s_to_name() {
+        for name in END_TO_END.iter().filter(|it| ![header::HOST, header::UPGRADE].contains(it)) {
+            let request = Request::get("/x").header(name, "1").header("connection", format!("close, {name}"));
+            assert_eq!(check(request, Some(1)), format!("HTTP/1.1 /x | {name}: 1"));
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use common::{Caller, Dependence, Project, ProjectRef, Repeatable, ResponseCache as Mode};
 use futures_util::future::Either;
-use http::{HeaderName, HeaderValue, Method, Request, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use serde_json::Value;
 use store::{Flight, Lead};
@@ -17,20 +17,31 @@ use store::{Flight, Lead};
 use super::answer::{self, Answer, HIT, MISS, Terms};
 use super::directives::Directives;
 use super::key::{Asked, Key};
-use super::{Kept, ResponseCache, ttl_of};
+use super::{Kept, ResponseCache, Teller, ttl_of};
 use crate::Error;
 use crate::credentials;
+use crate::forward;
 use crate::route::{Route, Target};
 use crate::state::Inner;
 
 /// The cache of a gateway that has one; set once, when the services are wired.
 pub(crate) type Caching = OnceLock<ResponseCache>;
+/// How a worker tells of writes; set once, when the services are wired.
+pub(crate) type Telling = OnceLock<Teller>;
 
 /// By this a worker tells its proxy what [`Repeatable`] says.
 const REPEATABLE: HeaderName = HeaderName::from_static("x-madbase-repeatable");
 /// Its values: whether the answer depended on the whole request.
 const ON_WHOLE: HeaderValue = HeaderValue::from_static("whole");
 const ON_PART: HeaderValue = HeaderValue::from_static("part");
+/// What a worker's gateway adds to the answers of its data API for one request: ours adds its own to each.
+const OF_ONE_REQUEST: [HeaderName; 5] = [
+    header::DATE,
+    HeaderName::from_static("sb-request-id"),
+    HeaderName::from_static("server-timing"),
+    header::STRICT_TRANSPORT_SECURITY,
+    HeaderName::from_static("x-request-id"),
+];
 /// A larger answer to a write may be on its way before the write is committed.
 const SURELY_COMMITTED_BYTES: u64 = 64 * 1024;
 
@@ -78,13 +89,17 @@ pub(crate) struct Reading {
     dependence: Dependence,
     terms: Terms,
     is_remote: bool,
+    /// The header that the project wants back, when the request has it.
+    trace: Option<HeaderName>,
 }
 
 /// A write that runs. Dropped before it has ended, it leaves its project in doubt.
 #[derive(Debug)]
 pub(crate) struct Writing {
-    cache: ResponseCache,
+    teller: Teller,
     project: ProjectRef,
+    /// Whether its method promises to change nothing.
+    is_safe: bool,
     has_ended: bool,
 }
 
@@ -92,6 +107,10 @@ impl Turn {
     /// What the cache has to do with `request`, whose path is still the client's. A worker is asked for a plain answer:
     /// it is compressed here, for each client in its own way.
     pub(crate) fn of(gateway: &Inner, approach: Approach<'_>, request: &mut Request<Body>) -> Self {
+        if approach.is_remote {
+            // The worker will not see them: nor may the key.
+            forward::drop_named(request.headers_mut());
+        }
         let turn = Self::choose(gateway, approach, request);
         if let (Self::Read(_), true) = (&turn, approach.is_remote) {
             request.headers_mut().remove(header::ACCEPT_ENCODING);
@@ -104,14 +123,19 @@ impl Turn {
         if project.rest.response_cache == Mode::Off {
             return Self::Pass;
         }
-        let Some(cache) = gateway.responses.get() else {
+        let cache = gateway.responses.get();
+        let path = request.uri().path().get(route.cut_bytes..).unwrap_or_default();
+        // A worker tells too: the proxy may have lost PostgreSQL, or the worker.
+        if let Some(teller) = cache.map(|it| &it.inner.teller).or_else(|| gateway.tells.get())
+            && may_write(route.target, request.method(), path)
+        {
+            let (teller, project) = (teller.clone(), project.reference.clone());
+            let is_safe = request.method().is_safe();
+            return Self::Write(Writing { teller, project, is_safe, has_ended: false });
+        }
+        let Some(cache) = cache else {
             return if route.target == Target::DataApi { Self::Tell } else { Self::Pass };
         };
-        let path = request.uri().path().get(route.cut_bytes..).unwrap_or_default();
-        if may_write(route.target, request.method(), path) {
-            let (cache, project) = (cache.clone(), project.reference.clone());
-            return Self::Write(Writing { cache, project, has_ended: false });
-        }
         if route.target != Target::DataApi || request.method() == Method::OPTIONS {
             return Self::Pass;
         }
@@ -126,8 +150,9 @@ impl Turn {
 /// triggers on its tables are the project's.
 fn may_write(target: Target, method: &Method, path: &str) -> bool {
     let is_safe = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-    let reads = ["/user", "/settings", "/health", "/.well-known/jwks.json"];
-    !is_safe || (target == Target::Auth && *method != Method::OPTIONS && !reads.contains(&path))
+    let reads = ["/user", "/settings", "/health"];
+    let reads = reads.contains(&path) || path.starts_with("/.well-known/");
+    !is_safe || (target == Target::Auth && *method != Method::OPTIONS && !reads)
 }
 
 impl Reading {
@@ -141,13 +166,19 @@ impl Reading {
         let Approach { route, project, caller, is_remote } = approach;
         let directives = Directives::of(request.headers(), project.rest.response_cache)?;
         let dependence = dependence?;
-        let version = cache.inner.versions.of(&project.reference)?;
+        if is_remote && dependence.on_whole_request {
+            // What the worker's database sees is not what is here: on its way the gateway writes the client's address,
+            // the host and more into the headers (`forward::head`).
+            return None;
+        }
+        let version = cache.inner.teller.versions.of(&project.reference)?;
         let settings = &cache.inner.settings;
         let expires_secs = caller.claims.map.get("exp").map(|it| expiry(it).unwrap_or(0));
         let ttl = ttl_of(settings, project, expires_secs)?;
         let path = request.uri().path().get(route.cut_bytes..)?;
         let query = request.uri().query().and_then(credentials::without_key);
         let (method, headers) = (request.method(), request.headers());
+        let trace = project.rest.server_trace_header.as_deref().and_then(|it| it.parse::<HeaderName>().ok());
         let asked = Asked { method, path, query: query.as_deref(), headers };
         let terms = Terms {
             version,
@@ -163,6 +194,7 @@ impl Reading {
             known: headers.get_all(header::IF_NONE_MATCH).iter().cloned().collect(),
             terms,
             is_remote,
+            trace: trace.filter(|it| headers.contains_key(it)),
         })
     }
 
@@ -206,12 +238,14 @@ impl Reading {
     ) -> Result<Response<Body>, Error> {
         let is_repeatable = is_repeatable(&mut response, self.dependence, self.is_remote);
         let extensions = response.extensions().clone();
+        let own = if self.is_remote { self.take_own(response.headers_mut()) } else { HeaderMap::new() };
         let answer = if is_repeatable { Answer::of(response, self.terms).await } else { Err(response) };
         match answer {
             Ok(answer) => {
                 let answer = Arc::new(answer);
                 let mut given = answer.give(MISS, &self.known);
                 *given.extensions_mut() = extensions;
+                given.headers_mut().extend(own);
                 self.cache.keep(self.key, &answer);
                 if let Some(lead) = lead {
                     lead.land(answer);
@@ -224,9 +258,16 @@ impl Reading {
                     self.cache.inner.kept.insert(self.key, Kept::Hopeless);
                 }
                 answer::mark_missed(&mut response);
+                response.headers_mut().extend(own);
                 Ok(response)
             }
         }
+    }
+
+    /// What a worker says of this request alone, taken out of its answer.
+    fn take_own(&self, headers: &mut HeaderMap) -> HeaderMap {
+        let names = OF_ONE_REQUEST.into_iter().chain(self.trace.clone());
+        names.filter_map(|name| headers.remove(&name).map(|value| (name, value))).collect()
     }
 }
 
@@ -259,7 +300,8 @@ async fn take(
             Ok(response)
         }
         Turn::Write(writing) => {
-            let response = answering.await?;
+            let mut response = answering.await?;
+            response.headers_mut().remove(REPEATABLE);
             Ok(writing.end(response).await)
         }
         Turn::Read(reading) => reading.through(answering).await,
@@ -267,12 +309,22 @@ async fn take(
 }
 
 impl Writing {
-    /// The write was answered. Others are told before the client is, unless the answer may be ahead of the commit.
+    /// The write was answered. Others are told before the client is, unless nobody knows yet how it ended: the answer
+    /// may be ahead of the commit, and the service may have lost a connection on which PostgreSQL goes on.
     async fn end(mut self, response: Response<Body>) -> Response<Body> {
+        let status = response.status();
+        if status.is_server_error() {
+            return response;
+        }
+        if self.is_safe && status.is_client_error() {
+            // A link that does not hold; anybody could make everything new by it.
+            self.has_ended = true;
+            return response;
+        }
         let size = response.body().size_hint().exact();
         if size.is_some_and(|it| it <= SURELY_COMMITTED_BYTES) {
             self.has_ended = true;
-            self.cache.invalidate(&self.project).await;
+            self.teller.changed(&self.project).await;
             return response;
         }
         response.map(|body| Body::new(Held { body, _writing: self }))
@@ -282,8 +334,7 @@ impl Writing {
 impl Drop for Writing {
     fn drop(&mut self) {
         if !self.has_ended {
-            self.cache.inner.measures.writes.increment(1);
-            self.cache.inner.versions.doubt(&self.project);
+            self.teller.doubt(&self.project);
         }
     }
 }
@@ -320,9 +371,8 @@ impl HttpBody for Held {
 fn is_repeatable(response: &mut Response<Body>, dependence: Dependence, is_remote: bool) -> bool {
     let told = response.extensions_mut().remove::<Repeatable>();
     if is_remote {
-        // Its generations are other numbers; a whole request in the key does no harm.
-        let told = response.headers_mut().remove(REPEATABLE);
-        return told.is_some_and(|it| it == ON_PART || (it == ON_WHOLE && dependence.on_whole_request));
+        // Its generations are other numbers. On a whole request depends what is not kept here.
+        return response.headers_mut().remove(REPEATABLE).is_some_and(|it| it == ON_PART);
     }
     told.is_some_and(|it| it.dependence == dependence)
 }
@@ -356,7 +406,7 @@ mod tests {
         for path in ["/verify", "/callback", "/authorize", "/user/", "/admin/users", "/sso/saml/acs"] {
             assert!(may_write(Target::Auth, &Method::GET, path), "{path}");
         }
-        for path in ["/user", "/settings", "/health"] {
+        for path in ["/user", "/settings", "/health", "/.well-known/jwks.json", "/.well-known/none"] {
             assert!(!may_write(Target::Auth, &Method::GET, path), "{path}");
         }
         assert!(may_write(Target::Auth, &Method::PUT, "/user"));

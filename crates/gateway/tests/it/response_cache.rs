@@ -6,6 +6,7 @@ mod board;
 mod differential;
 mod hostile;
 mod nodes;
+mod proxies;
 mod writers;
 
 use board::{Ask, Board};

@@ -22,10 +22,15 @@ use crate::Server;
 /// How long what was heard is relied upon.
 const LEASE: Duration = Duration::from_secs(1);
 /// How long nothing of a project is relied upon after a write of which nobody knows how it ended: PostgreSQL has
-/// cancelled it by then, or finished it.
-const DOUBT: Duration = Duration::from_secs(5);
+/// cancelled it by then, or finished it. Longer than `client_connection_check_interval`, by which PostgreSQL notices that
+/// nobody waits for a statement any more.
+const DOUBT: Duration = Duration::from_secs(15);
 /// The longest that a writer waits for others to be told; they are told in any case.
 const TELL_LIMIT: Duration = Duration::from_secs(1);
+/// Writers that wait at once; more are answered before the others are told.
+const MAX_WAITING: usize = 16 * FEW_WAITING;
+/// So many more waiting, and those that have left are looked for.
+const FEW_WAITING: usize = 1024;
 /// Projects that are counted; beyond it everything starts anew.
 const MAX_PROJECTS: usize = 10_000;
 /// The lease of a process that has nobody to hear.
@@ -82,6 +87,21 @@ struct Untold {
     waiting: Vec<oneshot::Sender<()>>,
 }
 
+impl Untold {
+    /// Ends when what is untold now is told, and at once when too many wait already.
+    fn wait(&mut self) -> Option<oneshot::Receiver<()>> {
+        // While nobody can be told, writers come and go.
+        if self.waiting.len() >= FEW_WAITING && self.waiting.len().is_multiple_of(FEW_WAITING) {
+            self.waiting.retain(|it| !it.is_closed());
+        }
+        (self.waiting.len() < MAX_WAITING).then(|| {
+            let (sender, told) = oneshot::channel();
+            self.waiting.push(sender);
+            told
+        })
+    }
+}
+
 impl Versions {
     /// Of the only process there is.
     #[must_use]
@@ -122,7 +142,7 @@ impl Versions {
     /// A write to `project` has ended: a new version here at once. Returns when the others are told, or late.
     pub async fn changed(&self, project: &ProjectRef) {
         self.inner.rise(project, false);
-        if let Some(told) = self.inner.tell(project, false) {
+        if let Some(told) = self.inner.tell(project, false, true) {
             let _ = timeout(TELL_LIMIT, told).await;
         }
     }
@@ -130,7 +150,7 @@ impl Versions {
     /// A write to `project` was given up while it ran: nobody relies on anything of it for a while.
     pub fn doubt(&self, project: &ProjectRef) {
         self.inner.rise(project, true);
-        drop(self.inner.tell(project, true));
+        drop(self.inner.tell(project, true, false));
     }
 }
 
@@ -176,18 +196,17 @@ impl Inner {
         count.writes.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Have the others told; nothing to wait for when there are none.
-    fn tell(&self, project: &ProjectRef, is_in_doubt: bool) -> Option<oneshot::Receiver<()>> {
+    /// Have the others told, when there are any.
+    fn tell(&self, project: &ProjectRef, is_in_doubt: bool, waits: bool) -> Option<oneshot::Receiver<()>> {
         if self.lease_ms.load(Ordering::Relaxed) == FOREVER {
             return None;
         }
-        let (sender, told) = oneshot::channel();
         let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
         *untold.projects.entry(project.clone()).or_default() |= is_in_doubt;
-        untold.waiting.push(sender);
+        let told = waits.then(|| untold.wait()).flatten();
         drop(untold);
         self.wake.notify_one();
-        Some(told)
+        told
     }
 
     /// Something may have been missed.
@@ -233,6 +252,22 @@ mod tests {
         assert_eq!(versions.of(&board()), None);
         tokio::time::advance(Duration::from_millis(1)).await;
         assert!(versions.of(&board()).is_some_and(|it| Some(it) != before));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_nobody_can_be_told_no_more_wait_than_are_there() {
+        let versions = Versions { inner: Arc::new(Inner::new(0)), _ends: None };
+        let waiting = || versions.inner.untold.lock().unwrap().waiting.len();
+        for _ in 0..3000 {
+            versions.doubt(&board());
+        }
+        assert_eq!(waiting(), 0, "nobody waits for a doubt");
+        for _ in 0..20 {
+            futures_util::future::join_all((0..1000).map(|_| versions.changed(&board()))).await;
+        }
+        assert!(waiting() <= 2 * FEW_WAITING, "{}", waiting());
+        futures_util::future::join_all((0..20_000).map(|_| versions.changed(&board()))).await;
+        assert!(waiting() <= MAX_WAITING, "{}", waiting());
     }
 
     #[tokio::test(start_paused = true)]

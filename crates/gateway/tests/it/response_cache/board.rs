@@ -1,7 +1,7 @@
 //! A project with tables of many shapes under row-level security, behind gateways that differ in what they keep.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
@@ -35,9 +35,9 @@ pub(crate) struct Board {
 
 /// A gateway on a port.
 pub(crate) struct Gate {
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     client: reqwest::Client,
-    key: String,
+    pub(crate) key: String,
     pub(crate) cache: ResponseCache,
     pub(crate) gateway: Gateway,
     _ends: tokio_util::sync::DropGuard,
@@ -117,9 +117,13 @@ impl Gate {
         Self::made(tests, Some(cache), change, None).await
     }
 
-    /// A worker of a project that keeps answers: its proxy keeps them.
-    pub(crate) async fn worker(test: &TestProject) -> Self {
-        Self::made(&[test], None, |project| project.rest.response_cache = Mode::On, None).await
+    /// A worker of a project that keeps answers: its proxy keeps them. It tells of writes by `versions`.
+    pub(crate) async fn worker(test: &TestProject, versions: Option<Versions>) -> Self {
+        let worker = Self::made(&[test], None, keep_and_trace, None).await;
+        if let Some(versions) = versions {
+            worker.gateway.tell_writes(versions);
+        }
+        worker
     }
 
     /// A proxy before `workers`, which keeps answers.
@@ -127,8 +131,7 @@ impl Gate {
         let before = Workers::new(WorkerSettings::default());
         let url = |it: &&Self| format!("http://{}", it.address).parse().unwrap();
         before.set(workers.iter().map(url).collect());
-        let keep = |project: &mut Project| project.rest.response_cache = Mode::On;
-        Self::made(&[test], Some(cache), keep, Some(before.into())).await
+        Self::made(&[test], Some(cache), keep_and_trace, Some(before.into())).await
     }
 
     async fn made(
@@ -154,7 +157,7 @@ impl Gate {
         };
         let answering = data_api.clone();
         let services = Services {
-            auth: Endpoint::behind(Router::new().fallback(async || "auth")),
+            auth: Endpoint::behind(Router::new().fallback(sign_in)),
             data_api: elsewhere
                 .unwrap_or_else(|| Endpoint::new(move |request| answering.clone().answer(request))),
         };
@@ -174,10 +177,20 @@ impl Gate {
         Self { address, client, key, cache, gateway, _ends: ends.drop_guard() }
     }
 
+    /// The answer to `ask` from another address of ours.
+    pub(crate) async fn ask_from(&self, address: IpAddr, ask: &Ask) -> Answer {
+        let client = reqwest::Client::builder().local_address(address).build().unwrap();
+        self.ask_by(&client, ask).await
+    }
+
     /// The answer to `ask`.
     pub(crate) async fn ask(&self, ask: &Ask) -> Answer {
+        self.ask_by(&self.client, ask).await
+    }
+
+    async fn ask_by(&self, client: &reqwest::Client, ask: &Ask) -> Answer {
         let url = format!("http://{}{}", self.address, ask.path);
-        let mut request = self.client.request(ask.method.parse().unwrap(), url);
+        let mut request = client.request(ask.method.parse().unwrap(), url);
         if !ask.headers.iter().any(|(name, _)| name == "apikey") && !ask.path.contains("apikey=") {
             request = request.header("apikey", &self.key);
         }
@@ -195,6 +208,17 @@ impl Gate {
         let body = String::from_utf8_lossy(&response.bytes().await.unwrap()).into_owned();
         Answer { status, headers, body }
     }
+}
+
+fn keep_and_trace(project: &mut Project) {
+    project.rest.response_cache = Mode::On;
+    project.rest.server_timing_enabled = true;
+    project.rest.server_trace_header = Some("X-Trace".into());
+}
+
+/// A service that knows nothing of `?a`.
+async fn sign_in(uri: http::Uri) -> http::StatusCode {
+    if uri.query() == Some("a") { http::StatusCode::BAD_REQUEST } else { http::StatusCode::OK }
 }
 
 /// A request.

@@ -250,6 +250,9 @@ fn sign_ins_and_outs_make_everything_new() {
             (Ask::get("/auth/v1/verify?token=x"), true),
             (Ask::get("/auth/v1/user").by(&ada), false),
             (Ask::get("/auth/v1/settings"), false),
+            (Ask::get("/auth/v1/verify?a"), false),
+            (Ask::write("POST", "/auth/v1/verify?a", "{}"), true),
+            (Ask::get("/auth/v1/.well-known/none"), false),
         ] {
             kept().await;
             assert!(kept().await, "{ask:?}");

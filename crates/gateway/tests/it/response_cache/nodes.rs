@@ -119,7 +119,7 @@ fn after_a_write_that_its_client_gave_up_nothing_is_kept_for_a_while() {
         for _ in 0..2 {
             assert_eq!(board.cached.ask(&counter().by(&ada)).await.header("x-cache"), "miss");
         }
-        until("it is kept again", Duration::from_secs(10), async || {
+        until("it is kept again", Duration::from_secs(20), async || {
             board.cached.ask(&counter().by(&ada)).await.header("x-cache") == "hit"
         })
         .await;
@@ -127,10 +127,46 @@ fn after_a_write_that_its_client_gave_up_nothing_is_kept_for_a_while() {
 }
 
 #[test]
+fn after_a_write_whose_service_failed_nothing_is_kept_for_a_while() {
+    testkit::run(async {
+        let board = Board::new("failed").await;
+        board
+            .test
+            .owner()
+            .await
+            .batch_execute(
+                "create function public.fail(status text) returns void language plpgsql as $$ \
+             begin raise exception using errcode = 'PT' || status, message = 'no'; end $$; notify pgrst",
+            )
+            .await
+            .unwrap();
+        let ada = board.user(1, &[]);
+        let fail = |status: u16| {
+            Ask::write("POST", "/rest/v1/rpc/fail", &json!({ "status": status.to_string() }).to_string())
+                .by(&ada)
+        };
+        until("the function is found", Duration::from_secs(10), async || {
+            board.cached.ask(&fail(409)).await.status == 409
+        })
+        .await;
+        let kept = async || board.cached.ask(&counter().by(&ada)).await.header("x-cache") == "hit";
+        assert!(!kept().await && kept().await, "who refuses has written, or not, but has ended");
+        assert_eq!(board.cached.ask(&fail(503)).await.status, 503);
+        let since = Instant::now();
+        // PostgreSQL looks every 10 s whether anybody waits for a statement.
+        while since.elapsed() < Duration::from_secs(11) {
+            assert!(!kept().await, "after {:?}", since.elapsed());
+            sleep(Duration::from_millis(100)).await;
+        }
+        until("it is kept again", Duration::from_secs(10), async || kept().await).await;
+    });
+}
+
+#[test]
 fn a_proxy_keeps_what_its_workers_answer() {
     testkit::run(async {
         let board = Board::new("workers").await;
-        let (one, other) = (Gate::worker(&board.test).await, Gate::worker(&board.test).await);
+        let (one, other) = (Gate::worker(&board.test, None).await, Gate::worker(&board.test, None).await);
         let cache = ResponseCache::new(ResponseCacheSettings::default(), Versions::alone());
         let proxy = Gate::proxy(&board.test, cache, &[&one, &other]).await;
         let (ada, bob) = (board.user(1, &[]), board.user(2, &[]));
