@@ -144,7 +144,7 @@ async fn answer(gateway: &Inner, visit: &mut Visit, request: Request<Body>) -> R
     if cors::is_preflight(&visit.method, request.headers()) {
         // Its project may allow other origins than the operator does; without one the operator's hold.
         if visit.route.target == Target::DataApi
-            && let Ok(project) = find_project(gateway, &visit.origin).await
+            && let Ok(project) = meet_project(gateway, visit).await
         {
             let limit = gateway.config.directory_timeout;
             let configured = configured(gateway, &project, limit).await;
@@ -182,7 +182,7 @@ async fn forward(
     if !gateway.config.direct && matches!(visit.method, Method::CONNECT | Method::TRACE) {
         return Err(Error::Method { allowed: "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS" });
     }
-    let mut project = find_project(gateway, &visit.origin).await?;
+    let mut project = meet_project(gateway, visit).await?;
     if visit.route.target == Target::DataApi {
         project = configured(gateway, &project, limits.timeout).await?;
     }
@@ -237,6 +237,25 @@ async fn forward(
         return Ok(response);
     }
     framing::reframe(&visit.method, response)
+}
+
+/// The project that is asked for, unless the client's address is over the operator's limit: to look for one costs the
+/// directory. Who asks for projects that do not exist is counted for that.
+async fn meet_project(gateway: &Inner, visit: &mut Visit) -> Result<Arc<Project>, Error> {
+    let (limits, class, client) = (gateway.rates.get(), Class::of(visit.route.target), visit.origin.client);
+    let refuse = |visit: &mut Visit, (error, told)| {
+        visit.rates = told;
+        error
+    };
+    rate_limit::glance(limits, class, client).map_err(|it| refuse(visit, it))?;
+    let found = find_project(gateway, &visit.origin).await;
+    if let Err(Error::UnknownProject) = found {
+        // On the heap: not part of every request's memory.
+        let (told, refused) = Box::pin(rate_limit::count_address(limits, class, client)).await;
+        visit.rates = told;
+        return Err(refused.unwrap_or(Error::UnknownProject));
+    }
+    found
 }
 
 /// Whether the client's address is over a limit, before anything is spent on it.

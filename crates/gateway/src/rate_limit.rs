@@ -19,7 +19,7 @@ use metrics::Counter;
 use store::{Redis, Window, Windows};
 
 pub use config::{RateLimitConfig, RateLimitConfigError};
-pub(crate) use question::{Asking, check, look};
+pub(crate) use question::{Asking, check, count_address, glance, look};
 pub(crate) use told::Told;
 
 use crate::route::Target;
@@ -121,7 +121,7 @@ pub(crate) fn retry_after(wait: Duration) -> String {
 }
 
 /// The address that is counted: a client of IPv6 has a network of 64 bits at least.
-fn counted(ip: IpAddr) -> IpAddr {
+pub(crate) fn counted(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(it) => IpAddr::V6(Ipv6Addr::from_bits(it.to_bits() & !u128::from(u64::MAX))),
         v4 @ IpAddr::V4(_) => v4,

@@ -47,18 +47,31 @@ pub(crate) fn look<'a>(
             asking.add_own(project, "ip", own.ip, &super::counted(client).to_string());
         }
     }
-    let refuses = |(window, _): &(Window, u32)| limits.inner.windows.refuses(window);
-    let waits: Vec<_> = asking.wanted.iter().map(refuses).collect();
-    if waits.iter().all(Option::is_none) {
-        return Ok(Some(asking));
-    }
-    let standing = |((_, max), wait): (&(Window, u32), Option<_>)| {
-        let wait: std::time::Duration = wait.unwrap_or_default();
-        Standing { max: *max, left: if wait.is_zero() { *max } else { 0 }, wait }
-    };
-    let standings = asking.wanted.iter().zip(waits).map(standing).collect();
-    let (told, refused) = asking.conclude(&Verdict { allowed: false, standings });
-    refused.map_or(Ok(None), |error| Err((error, told)))
+    asking.pass().map(|()| Some(asking))
+}
+
+/// As [`look`], at the operator's limit on addresses alone: before the project is looked for.
+///
+/// # Errors
+/// [`Error::RateLimited`], as there.
+pub(crate) fn glance(
+    limits: Option<&RateLimitMiddleware>,
+    class: Option<Class>,
+    client: Option<IpAddr>,
+) -> Result<(), (Error, Told)> {
+    Asking::of_address(limits, class, client).map_or(Ok(()), |it| it.pass())
+}
+
+/// Count a request whose project does not exist, for its address.
+pub(crate) async fn count_address(
+    limits: Option<&RateLimitMiddleware>,
+    class: Option<Class>,
+    client: Option<IpAddr>,
+) -> (Told, Option<Error>) {
+    let Some(asking) = Asking::of_address(limits, class, client) else { return (Told::default(), None) };
+    asking.limits.inner.checks.increment(1);
+    let verdict = asking.limits.inner.windows.take(&asking.wanted).await;
+    asking.conclude(&verdict)
 }
 
 /// The whole question: also for the caller, if it was admitted, and the key that it showed.
@@ -81,7 +94,39 @@ pub(crate) async fn check(
     asking.conclude(&verdict)
 }
 
+impl<'a> Asking<'a> {
+    /// A question for the address alone; `None` when the operator does not limit it.
+    fn of_address(
+        limits: Option<&'a RateLimitMiddleware>,
+        class: Option<Class>,
+        client: Option<IpAddr>,
+    ) -> Option<Self> {
+        let (limits, class, client) = (limits?, class?, client?);
+        let max = limits.inner.config.ip.filter(|_| !limits.bypasses(client))?;
+        let mut asking =
+            Self { limits, class, own: RateLimits::default(), wanted: Vec::new(), policies: Vec::new() };
+        asking.add("ip", Some(max), || limits.window_of_ip(client));
+        Some(asking)
+    }
+}
+
 impl Asking<'_> {
+    /// Whether nothing of what is asked was over its limit a moment ago.
+    fn pass(&self) -> Result<(), (Error, Told)> {
+        let refuses = |(window, _): &(Window, u32)| self.limits.inner.windows.refuses(window);
+        let waits: Vec<_> = self.wanted.iter().map(refuses).collect();
+        if waits.iter().all(Option::is_none) {
+            return Ok(());
+        }
+        let standing = |((_, max), wait): (&(Window, u32), Option<_>)| {
+            let wait: std::time::Duration = wait.unwrap_or_default();
+            Standing { max: *max, left: if wait.is_zero() { *max } else { 0 }, wait }
+        };
+        let standings = self.wanted.iter().zip(waits).map(standing).collect();
+        let (told, refused) = self.conclude(&Verdict { allowed: false, standings });
+        refused.map_or(Ok(()), |error| Err((error, told)))
+    }
+
     fn add(&mut self, policy: &'static str, max: Option<u32>, window: impl FnOnce() -> Window) {
         if let Some(max) = max {
             self.wanted.push((window(), max));

@@ -174,3 +174,24 @@ fn two_proxies_count_together_and_one_project_s_tokens_not_against_another_s_use
         assert_eq!(statuses(6, |_| one.get("/rest/v1/x")).await, [200, 200, 200, 200, 200, 429]);
     });
 }
+
+#[tokio::test]
+async fn unknown_projects_count_against_the_address_and_are_not_looked_for_over_its_limit() {
+    let world = world("ip=3").await;
+    let ask = |address: &'static str, method: http::Method, project: String| {
+        let request = world.client.request(method, world.url("/rest/v1/x"));
+        request.header("host", format!("{project}.localhost")).header("x-forwarded-for", address)
+    };
+    let get = |idx: usize| ask("203.0.113.9", http::Method::GET, format!("unknown-{idx}"));
+    assert_eq!(statuses(8, get).await, [404, 404, 404, 429, 429, 429, 429, 429]);
+    let questions = || world.shelf.questions.load(std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(questions(), 4, "after the first refusal nobody is looked for");
+    let known = world.get("/rest/v1/x").header("x-forwarded-for", "203.0.113.9").send().await.unwrap();
+    assert_eq!((known.status().as_u16(), questions()), (429, 4), "all requests of an address count");
+    let preflight = |idx: usize| {
+        let request = ask("203.0.113.8", http::Method::OPTIONS, format!("elsewhere-{idx}"));
+        request.header("origin", "https://a.test").header("access-control-request-method", "GET")
+    };
+    assert_eq!(statuses(8, preflight).await, [200; 8]);
+    assert_eq!(questions(), 8, "a page's questions count as well");
+}
