@@ -7,7 +7,8 @@ const DEFAULTS: [(HeaderName, HeaderValue); 3] = [
     (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
     (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
 ];
-const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000; includeSubDomains");
+/// For this host alone: others of its domain may have no certificate.
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// Add what is missing; `pinned` when the client came by TLS to a host of the world: HSTS over plain HTTP means nothing
 /// (RFC 6797 §7.2), and on `localhost` it would keep browsers from every other server there.
