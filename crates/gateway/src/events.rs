@@ -135,6 +135,10 @@ fn not_encrypted(why: &NoStream) {
             shaken("late");
             tracing::debug!("a TLS handshake took too long");
         }
+        NoStream::Crowded => {
+            shaken("crowded");
+            tracing::debug!("there are too many connections without a certificate");
+        }
     }
 }
 

@@ -4,11 +4,13 @@
 //! TLS-ALPN-01 challenges of ACME (RFC 8737). [`Tls::between_nodes`] takes ready settings, which ask nodes for theirs.
 
 mod certificates;
+mod crowd;
 mod files;
 mod pem;
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -19,7 +21,7 @@ use rustls::sign::SingleCertAndKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -27,7 +29,9 @@ use tokio_rustls::server::TlsStream;
 pub use certificates::Certificates;
 pub use files::PemFiles;
 
+use self::crowd::Crowd;
 use crate::events::{self, Event};
+use crate::rate_limit::counted;
 
 /// The protocol in which authorities ask (RFC 8737 §3).
 const CHALLENGE: &[u8] = b"acme-tls/1";
@@ -79,11 +83,23 @@ pub struct TlsSettings {
     pub handshake_timeout: Duration,
     /// Handshakes under way at once; further ones wait within the same time. Default 256.
     pub max_handshakes: usize,
+    /// Those of one address, or of one network of 64 bits by IPv6. Default 32.
+    pub max_handshakes_of_one: usize,
+    /// Open connections between nodes whose client shows no certificate; further ones are closed. Default 64.
+    pub max_strangers: usize,
+    /// How long such a connection may be silent, or not take its answer. Default 10 s.
+    pub stranger_timeout: Duration,
 }
 
 impl Default for TlsSettings {
     fn default() -> Self {
-        Self { handshake_timeout: Duration::from_secs(10), max_handshakes: 256 }
+        Self {
+            handshake_timeout: Duration::from_secs(10),
+            max_handshakes: 256,
+            max_handshakes_of_one: 32,
+            max_strangers: 64,
+            stranger_timeout: Duration::from_secs(10),
+        }
     }
 }
 
@@ -99,6 +115,9 @@ struct Inner {
     challenges: OnceLock<Arc<dyn Challenges>>,
     settings: TlsSettings,
     handshakes: Semaphore,
+    crowd: Crowd,
+    /// Places for those without a certificate, where others have one.
+    strangers: Option<Arc<Semaphore>>,
 }
 
 /// What the handshake told about the peer.
@@ -107,6 +126,16 @@ pub(crate) struct Met<S> {
     pub(crate) stream: TlsStream<S>,
     /// The node that the peer's certificate names.
     pub(crate) node: Option<NodeName>,
+    /// Of a peer without a certificate, where others have one.
+    pub(crate) stranger: Option<Stranger>,
+}
+
+/// The place of a connection whose peer is nobody known.
+#[derive(Debug)]
+pub(crate) struct Stranger {
+    _place: OwnedSemaphorePermit,
+    /// How long it may be silent.
+    pub(crate) timeout: Duration,
 }
 
 /// How a handshake ended without a connection.
@@ -118,6 +147,8 @@ pub(crate) enum NoStream {
     Failed(io::Error),
     /// It took too long.
     Late,
+    /// All places for peers without a certificate are taken.
+    Crowded,
 }
 
 impl Tls {
@@ -149,7 +180,11 @@ impl Tls {
     ) -> Self {
         let handshakes = Semaphore::new(settings.max_handshakes.min(Semaphore::MAX_PERMITS));
         let challenges = OnceLock::new();
-        Self { inner: Arc::new(Inner { config, certificates, challenges, settings, handshakes }) }
+        let crowd = Crowd::new(settings.max_handshakes_of_one);
+        let places = || Arc::new(Semaphore::new(settings.max_strangers.min(Semaphore::MAX_PERMITS)));
+        let strangers = certificates.is_none().then(places);
+        let inner = Inner { config, certificates, challenges, settings, handshakes, crowd, strangers };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Answer authorities from `challenges`, by TLS-ALPN-01 here and by HTTP-01 in the gateway that knows this. Only the
@@ -167,12 +202,12 @@ impl Tls {
         self.inner.challenges.get()
     }
 
-    /// The handshake on a fresh connection.
-    pub(crate) async fn accept<S>(&self, stream: S) -> Option<Met<S>>
+    /// The handshake on a fresh connection from `address`.
+    pub(crate) async fn accept<S>(&self, stream: S, address: IpAddr) -> Option<Met<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let outcome = timeout(self.inner.settings.handshake_timeout, self.shake(stream)).await;
+        let outcome = timeout(self.inner.settings.handshake_timeout, self.shake(stream, address)).await;
         match outcome.unwrap_or(Err(NoStream::Late)) {
             Ok(met) => {
                 events::emit(Event::Encrypted);
@@ -185,20 +220,23 @@ impl Tls {
         }
     }
 
-    async fn shake<S>(&self, stream: S) -> Result<Met<S>, NoStream>
+    async fn shake<S>(&self, stream: S, address: IpAddr) -> Result<Met<S>, NoStream>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         // Who says nothing holds no permit.
         let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await.map_err(NoStream::Failed)?;
         let asked = challenged_domain(&start.client_hello());
+        let visitor = self.inner.crowd.enter(counted(address));
+        let _share = visitor.permit().await.ok_or(NoStream::Late)?;
         let _permit = self.inner.handshakes.acquire().await.map_err(|_| NoStream::Late)?;
         let Some(domain) = asked else {
             let config = Arc::clone(&self.inner.config);
             let stream = start.into_stream(config).await.map_err(NoStream::Failed)?;
             let shown = stream.get_ref().1.peer_certificates();
             let node = shown.and_then(|it| store::mtls::peer_name(it.first()?));
-            return Ok(Met { stream, node });
+            let stranger = if node.is_none() { self.place()? } else { None };
+            return Ok(Met { stream, node, stranger });
         };
         let Some(config) = self.challenge(&domain).await else {
             return Err(NoStream::Challenge { answered: false });
@@ -206,6 +244,13 @@ impl Tls {
         let mut stream = start.into_stream(config).await.map_err(NoStream::Failed)?;
         let _the_answer_was_the_certificate = stream.shutdown().await;
         Err(NoStream::Challenge { answered: true })
+    }
+
+    /// A place for a peer without a certificate, if there are but few.
+    fn place(&self) -> Result<Option<Stranger>, NoStream> {
+        let Some(strangers) = &self.inner.strangers else { return Ok(None) };
+        let place = Arc::clone(strangers).try_acquire_owned().map_err(|_all_taken| NoStream::Crowded)?;
+        Ok(Some(Stranger { _place: place, timeout: self.inner.settings.stranger_timeout }))
     }
 
     /// Settings that show the answer to the challenge of `domain`.

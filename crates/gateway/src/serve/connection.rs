@@ -53,12 +53,17 @@ impl Connection {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let met = tokio::select! {
-            met = tls.accept(stream) => met,
+            met = tls.accept(stream, self.peer.address.ip()) => met,
             () = signals.draining.cancelled() => None,
         };
         let Some(met) = met else { return };
         self.peer.encrypted = true;
         self.peer.node = met.node.map(Arc::new);
+        if let Some(stranger) = &met.stranger {
+            let settings = &mut self.settings;
+            settings.idle_timeout = settings.idle_timeout.min(stranger.timeout);
+            settings.write_timeout = settings.write_timeout.min(stranger.timeout);
+        }
         self.run(met.stream, signals).await;
     }
 

@@ -17,4 +17,5 @@ mod shutdown;
 mod strict;
 mod telling;
 mod tls;
+mod tls_crowds;
 mod world;

@@ -32,7 +32,7 @@ const SOON: Duration = Duration::from_secs(5);
 
 /// An authority of the test's own, and a folder for what it signs.
 pub(crate) struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
+    pub(crate) issuer: CertifiedIssuer<'static, KeyPair>,
     folder: tempfile::TempDir,
 }
 
@@ -55,7 +55,7 @@ impl Authority {
     }
 
     /// A new certificate for `name` in the files called `file`.
-    fn write(&self, file: &str, name: &str) -> PemFiles {
+    pub(crate) fn write(&self, file: &str, name: &str) -> PemFiles {
         use secrecy::ExposeSecret as _;
         let certified = self.certified(name);
         let path = |kind: &str| -> PathBuf { self.folder.path().join(format!("{file}.{kind}")) };
@@ -70,6 +70,7 @@ impl Authority {
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let Certified { chain, key } = self.sign(&params);
+        let chain = chain + &self.issuer.pem();
         Credentials::new(&Identity { chain, key, authority: self.issuer.pem() }).unwrap()
     }
 
@@ -91,27 +92,31 @@ impl Authority {
         Arc::new(config)
     }
 
-    fn http1(&self) -> Arc<ClientConfig> {
+    pub(crate) fn http1(&self) -> Arc<ClientConfig> {
         self.client(&[&TLS13], &["http/1.1"])
     }
 }
 
 /// A gateway on a plain and an encrypted port.
-struct Secure {
+pub(crate) struct Secure {
     world: World,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     server: JoinHandle<Drained>,
 }
 
 impl Secure {
-    async fn new(tls: Tls) -> Self {
+    pub(crate) async fn new(tls: Tls) -> Self {
+        Self::bounded(tls, ServeSettings::default()).await
+    }
+
+    /// With these bounds on the encrypted port.
+    pub(crate) async fn bounded(tls: Tls, settings: ServeSettings) -> Self {
         let world = World::with(Config::default(), ServeSettings::default()).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let endpoint = gateway::endpoint(world.gateway.clone());
         world.gateway.encrypt(tls.clone(), address.port());
-        let serving =
-            gateway::serve((listener, tls), endpoint, ServeSettings::default(), world.shutdown.clone());
+        let serving = gateway::serve((listener, tls), endpoint, settings, world.shutdown.clone());
         Self { world, address, server: tokio::spawn(serving) }
     }
 
@@ -122,7 +127,11 @@ impl Secure {
         (Self::new(tls).await, certificates)
     }
 
-    async fn connect(&self, name: &str, config: Arc<ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
+    pub(crate) async fn connect(
+        &self,
+        name: &str,
+        config: Arc<ClientConfig>,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
         let stream = TcpStream::connect(self.address).await?;
         TlsConnector::from(config).connect(ServerName::try_from(name.to_owned()).unwrap(), stream).await
     }
@@ -133,7 +142,7 @@ fn shown(stream: &TlsStream<TcpStream>) -> CertificateDer<'static> {
 }
 
 /// One request on a connection that stays open; status line, headers and body.
-async fn ask(stream: &mut TlsStream<TcpStream>, host: &str, path: &str, headers: &str) -> String {
+pub(crate) async fn ask(stream: &mut TlsStream<TcpStream>, host: &str, path: &str, headers: &str) -> String {
     let request =
         format!("GET {path} HTTP/1.1\r\nhost: {host}\r\napikey: sb_publishable_default\r\n{headers}\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -173,7 +182,7 @@ async fn test_tls_rustls_config() {
     assert_ne!(shown(&one), shown(&other), "each name has its certificate");
     let answer = ask(&mut one, "a.test", "/rest/v1/x", "").await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert!(answer.contains("strict-transport-security: max-age="), "{answer}");
+    assert!(answer.contains("strict-transport-security: max-age=31536000\r\n"), "{answer}");
     assert!(answer.contains(r#""client":"127.0.0.1""#), "{answer}");
     secure.connect("c.test", authority.http1()).await.unwrap_err();
     secure.connect("a.test", authority.client(&[&TLS13], &["smtp"])).await.unwrap_err();
@@ -240,7 +249,11 @@ async fn who_says_nothing_is_dropped_and_holds_up_nobody() {
     let authority = Authority::new();
     let certificates = Certificates::none();
     certificates.load(&[authority.write("a", "a.test")]).unwrap();
-    let settings = TlsSettings { handshake_timeout: Duration::from_millis(500), max_handshakes: 1 };
+    let settings = TlsSettings {
+        handshake_timeout: Duration::from_millis(500),
+        max_handshakes: 1,
+        ..TlsSettings::default()
+    };
     let secure = Secure::new(Tls::public(certificates, settings).unwrap()).await;
     let mut silent = Vec::new();
     for _ in 0..5 {
