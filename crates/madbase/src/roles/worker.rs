@@ -31,6 +31,7 @@ pub(crate) async fn worker(installation: Installation, patience: Duration, rende
     let (auth, data_api) = (base.auth(), base.data_api());
     let services = gateway::Services { auth: Router::new().into(), data_api: serve_data(data_api.clone()) };
     let gateway = base.gateway(installation, services, (auth, data_api), render);
+    gateway.tell_writes(base.control_plane.versions());
     Ok(base.parts(gateway))
 }
 
