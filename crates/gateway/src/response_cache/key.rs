@@ -2,7 +2,8 @@
 //!
 //! The project with its version, what its database holds of code ([`Dependence::generation`]), the method, the path and
 //! the query as they are sent (without the API key), the role and **all** claims of the token, and the headers that the
-//! data API reads; every header where code in the database may read them.
+//! data API reads; every header where code in the database may read them (no key is made for such a request to a worker,
+//! which sees other headers).
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;

@@ -216,7 +216,7 @@ impl Reading {
         let lead = match flight {
             Some(Flight::Lead(lead)) => Some(lead),
             Some(Flight::Follow(flight)) => {
-                // Of this version: whatever was written before this request came is in it.
+                // Of this version: whatever was written here, or heard of, before this request came is in it.
                 if let Some(answer) = flight.landed().await.filter(|it| it.version == version) {
                     inner.measures.hits.increment(1);
                     inner.measures.joined.increment(1);
@@ -309,8 +309,9 @@ async fn take(
 }
 
 impl Writing {
-    /// The write was answered. Others are told before the client is, unless nobody knows yet how it ended: the answer
-    /// may be ahead of the commit, and the service may have lost a connection on which PostgreSQL goes on.
+    /// The write was answered. PostgreSQL has the notification before the client has the answer; other processes may read
+    /// it only after that. Unless nobody knows yet how the write ended: the answer may be ahead of the commit, and the
+    /// service may have lost a connection on which PostgreSQL goes on.
     async fn end(mut self, response: Response<Body>) -> Response<Body> {
         let status = response.status();
         if status.is_server_error() {
