@@ -256,17 +256,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn while_nobody_can_be_told_no_more_wait_than_are_there() {
+        let project = board();
         let versions = Versions { inner: Arc::new(Inner::new(0)), _ends: None };
         let waiting = || versions.inner.untold.lock().unwrap().waiting.len();
         for _ in 0..3000 {
-            versions.doubt(&board());
+            versions.doubt(&project);
         }
         assert_eq!(waiting(), 0, "nobody waits for a doubt");
         for _ in 0..20 {
-            futures_util::future::join_all((0..1000).map(|_| versions.changed(&board()))).await;
+            futures_util::future::join_all((0..1000).map(|_| versions.changed(&project))).await;
         }
         assert!(waiting() <= 2 * FEW_WAITING, "{}", waiting());
-        futures_util::future::join_all((0..20_000).map(|_| versions.changed(&board()))).await;
+        futures_util::future::join_all((0..20_000).map(|_| versions.changed(&project))).await;
         assert!(waiting() <= MAX_WAITING, "{}", waiting());
     }
 
