@@ -239,16 +239,22 @@ async fn forward(
     framing::reframe(&visit.method, response)
 }
 
-/// The project that is asked for, unless the client's address is over the operator's limit: to look for one costs the
-/// directory. Who asks for projects that do not exist is counted for that.
+/// The project that is asked for. Who is over the operator's limit on addresses has none looked for, which would cost the
+/// directory; and who asks for projects that do not exist is counted for that.
 async fn meet_project(gateway: &Inner, visit: &mut Visit) -> Result<Arc<Project>, Error> {
     let (limits, class, client) = (gateway.rates.get(), Class::of(visit.route.target), visit.origin.client);
-    let refuse = |visit: &mut Visit, (error, told)| {
+    let named = named_project(gateway, &visit.origin);
+    if limits.is_some()
+        && !named.as_ref().is_ok_and(|it| gateway.projects.has(it))
+        && let Err((error, told)) = rate_limit::glance(limits, class, client)
+    {
         visit.rates = told;
-        error
+        return Err(error);
+    }
+    let found = match named {
+        Ok(reference) => gateway.projects.find(&reference).await,
+        Err(error) => Err(error),
     };
-    rate_limit::glance(limits, class, client).map_err(|it| refuse(visit, it))?;
-    let found = find_project(gateway, &visit.origin).await;
     if let Err(Error::UnknownProject) = found {
         // On the heap: not part of every request's memory.
         let (told, refused) = Box::pin(rate_limit::count_address(limits, class, client)).await;
@@ -294,17 +300,16 @@ async fn within<T>(limit: Duration, answer: impl Future<Output = T>) -> Option<T
     }
 }
 
-async fn find_project(gateway: &Inner, origin: &Origin) -> Result<Arc<Project>, Error> {
+fn named_project(gateway: &Inner, origin: &Origin) -> Result<ProjectRef, Error> {
+    let default = || ProjectRef::DEFAULT.parse().map_err(|_| Error::UnknownProject);
     if gateway.config.direct {
-        let reference = ProjectRef::DEFAULT.parse().map_err(|_| Error::UnknownProject)?;
-        return gateway.projects.find(&reference).await;
+        return default();
     }
-    let reference = match host::named(&origin.host, gateway.config.base_domain.as_deref()) {
-        Named::Project(reference) => reference,
-        Named::Default => ProjectRef::DEFAULT.parse().map_err(|_| Error::UnknownProject)?,
-        Named::Nobody => return Err(Error::UnknownProject),
-    };
-    gateway.projects.find(&reference).await
+    match host::named(&origin.host, gateway.config.base_domain.as_deref()) {
+        Named::Project(reference) => Ok(reference),
+        Named::Default => default(),
+        Named::Nobody => Err(Error::UnknownProject),
+    }
 }
 
 /// `project` with the settings that its own database makes for its data API.

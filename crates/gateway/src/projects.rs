@@ -97,6 +97,11 @@ impl Projects {
         }
     }
 
+    /// Whether [`Self::find`] knows `reference` without asking.
+    pub(crate) fn has(&self, reference: &ProjectRef) -> bool {
+        self.direct || self.fresh.contains_key(reference)
+    }
+
     /// `project` with the settings that its own database makes for its data API.
     pub(crate) fn configured<'a>(&'a self, project: &'a Arc<Project>) -> Configured<'a> {
         self.directory.configured(project)
