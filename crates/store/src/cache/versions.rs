@@ -28,7 +28,7 @@ const DOUBT: Duration = Duration::from_secs(15);
 /// The longest that a writer waits for others to be told; they are told in any case.
 const TELL_LIMIT: Duration = Duration::from_secs(1);
 /// Writers that wait at once; more are answered before the others are told.
-const MAX_WAITING: usize = 16 * FEW_WAITING;
+const MAX_WAITING: usize = 4 * FEW_WAITING;
 /// So many more waiting, and those that have left are looked for.
 const FEW_WAITING: usize = 1024;
 /// Projects that are counted; beyond it everything starts anew.
@@ -267,7 +267,7 @@ mod tests {
             futures_util::future::join_all((0..1000).map(|_| versions.changed(&project))).await;
         }
         assert!(waiting() <= 2 * FEW_WAITING, "{}", waiting());
-        futures_util::future::join_all((0..20_000).map(|_| versions.changed(&project))).await;
+        futures_util::future::join_all((0..6000).map(|_| versions.changed(&project))).await;
         assert!(waiting() <= MAX_WAITING, "{}", waiting());
     }
 
