@@ -57,8 +57,7 @@ const CALLS: &[(Method, &str, &str)] = &[
 #[test]
 fn every_route_answers_every_persona_as_listed() {
     run(async {
-        let it = Installation::new();
-        let plane = it.start(Vec::new()).await.unwrap();
+        let plane = Installation::new().start(Vec::new()).await.unwrap();
         let default = plane.project(&"default".parse().unwrap()).await.unwrap().unwrap();
         let router = router(plane);
         // The key that opens everything of a project opens nothing here.
