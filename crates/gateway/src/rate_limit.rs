@@ -2,7 +2,7 @@
 //!
 //! Two layers: the operator's limits on addresses and users, whatever they ask for, and limits of a project on each class
 //! of routes, which its settings may change while it runs. Nothing is limited unless it is set. Addresses come from
-//! [`crate::forwarded`], so that no client chooses its own; IPv6 counts by networks of 64 bits, which one client has.
+//! `forwarded.rs`, so that no client chooses its own; IPv6 counts by networks of 64 bits, which one client has.
 //!
 //! Enforced where clients come in: a worker behind a proxy counts nothing a second time.
 
