@@ -15,7 +15,8 @@ use crate::hosts::{self, Favourite};
 use crate::socket::{self, Address, Socket};
 use crate::tls::{self, Tls};
 
-const REFUSE_STANDBY: &str = "do $$ begin if current_setting('transaction_read_only')::bool then \
+/// Fails on a server that cannot write.
+pub(crate) const REFUSE_STANDBY: &str = "do $$ begin if current_setting('transaction_read_only')::bool then \
     raise exception 'the server is read-only' using errcode = '25006'; end if; end $$";
 const REFUSE_PRIMARY: &str = "do $$ begin if not current_setting('transaction_read_only')::bool then \
     raise exception 'the server is not read-only' using errcode = '25006'; end if; end $$";

@@ -270,7 +270,10 @@ impl Connection {
                 held.into_iter().for_each(|(job, answer)| self.answer(flight.sent_at, job, Ok(answer)));
                 count + usize::from(self.worked(flight, job, status))
             }
-            (Phase::Work, Some(job), Some(_)) if flight.is_shared && !job.mode.is_read() => {
+            (Phase::Work, Some(job), Some(failure)) if flight.is_shared && !job.mode.is_read() => {
+                if failure.stale {
+                    self.pipeline.doubt_all();
+                }
                 self.undone(flight, job, status)
             }
             (Phase::Work, Some(job), Some(failure)) => self.failed(flight, job, failure, status).into(),
@@ -323,7 +326,6 @@ impl Connection {
         let rest = std::mem::take(&mut flight.rest);
         flight.rest = held.chain(rest).collect();
         flight.job = Some(job);
-        self.pipeline.doubt_all();
         self.tidy(flight, status).into()
     }
 

@@ -1,10 +1,10 @@
 //! Who works on what: the open connections of a project and the jobs that wait for one. Decides, does nothing else.
 //!
 //! A read whose statement is known to be quick joins other quick ones as soon as the server's processors have
-//! connections to work for. Else a read goes to an idle connection,
-//! else behind a read that was sent just now (so that a slow one keeps nobody waiting), else it waits. A write goes to
-//! an idle connection and has it alone, or with others that may share its transaction. Waiting jobs are taken in the order they came; a connection is kept free for
-//! reads, and one is reserved when a write would otherwise never get one.
+//! connections to work for. Else a read goes to an idle connection, else behind a read that was sent just now (so that a
+//! slow one keeps nobody waiting), else it waits. A write goes to an idle connection and has it alone, or with others that
+//! may share its transaction. Waiting jobs are taken in the order they came; a connection is kept free for reads, and one
+//! is reserved when a write would otherwise never get one.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -13,12 +13,9 @@ use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::{Client, Error, NoTls};
 
 use super::watched::Watched;
-use crate::config::Config;
+use crate::config::{Config, REFUSE_STANDBY};
 use crate::hosts;
 use crate::socket::{self, Address};
-
-const REFUSE_STANDBY: &str = "do $$ begin if current_setting('transaction_read_only')::bool then \
-    raise exception 'the server is read-only' using errcode = '25006'; end if; end $$";
 
 type Connecting<'a> = Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), Error>> + Send + 'a>>;
 
