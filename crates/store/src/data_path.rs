@@ -99,6 +99,11 @@ impl DataPath {
         self.pool.drain();
     }
 
+    /// End connections that have nothing to do.
+    pub(crate) fn end_idle(&self) {
+        self.pool.end_idle();
+    }
+
     /// Connections open or being opened.
     pub(crate) fn open(&self) -> usize {
         self.pool.open_count()

@@ -92,6 +92,13 @@ impl Database {
         self.services.open() + self.data.open() + self.routes.as_ref().map_or(0, Routes::open)
     }
 
+    /// End the connections that nobody uses now; new ones are made when needed.
+    pub(crate) fn end_idle(&self) {
+        self.services.end_idle();
+        self.data.end_idle();
+        self.routes.iter().for_each(Routes::end_idle);
+    }
+
     /// Refuse new work, let what runs finish until `deadline`, then end every connection.
     pub(crate) async fn close(&self, deadline: Instant) {
         self.services.drain();

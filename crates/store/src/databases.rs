@@ -68,6 +68,7 @@ struct Shared {
     budget: Budget,
     started: Instant,
     cache: Cache<Key, Entry, RandomState>,
+    lent: Arc<Lent>,
     hasher: RandomState,
     sweeping: AtomicBool,
 }
@@ -77,6 +78,25 @@ struct Shared {
 struct Key {
     reference: ProjectRef,
     fingerprint: u64,
+}
+
+/// Databases that the cache let go while they were borrowed. They may need one more connection, and would wait for each
+/// other if they kept those that they do not use.
+#[derive(Debug, Default)]
+struct Lent(Mutex<Vec<Weak<Database>>>);
+
+impl Lent {
+    fn add(&self, database: &Arc<Database>) {
+        database.end_idle();
+        let mut lent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lent.retain(|it| it.strong_count() > 0);
+        lent.push(Arc::downgrade(database));
+    }
+
+    fn end_idle(&self) {
+        let mut lent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lent.retain(|it| it.upgrade().inspect(|it| it.end_idle()).is_some());
+    }
 }
 
 /// What the cache holds. Emptied on eviction, because the cache frees evicted values only some time later: from then
@@ -124,15 +144,21 @@ impl Databases {
             it.servers = it.servers.into_iter().map(counted).collect();
             Arc::new(Replicas::watch(&server, it))
         });
-        let cache = Cache::builder()
-            .max_capacity(settings.max_projects)
-            .time_to_idle(settings.idle_timeout)
-            .eviction_policy(EvictionPolicy::lru())
-            .eviction_listener(|_, entry: Entry, _| drop(entry.empty()))
-            .build_with_hasher(RandomState::default());
+        let lent = Arc::new(Lent::default());
+        let cache = {
+            let lent = Arc::clone(&lent);
+            Cache::builder()
+                .max_capacity(settings.max_projects)
+                .time_to_idle(settings.idle_timeout)
+                .eviction_policy(EvictionPolicy::lru())
+                .eviction_listener(move |_, entry: Entry, _| {
+                    entry.empty().into_iter().for_each(|it| lent.add(&it))
+                })
+                .build_with_hasher(RandomState::default())
+        };
         let hasher = RandomState::default();
         let (started, sweeping) = (Instant::now(), AtomicBool::new(false));
-        let shared = Shared { server, replicas, settings, budget, started, cache, hasher, sweeping };
+        let shared = Shared { server, replicas, settings, budget, started, cache, lent, hasher, sweeping };
         Self { shared: Arc::new(shared) }
     }
 
@@ -211,8 +237,10 @@ impl Shared {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Let the least recently used project with connections close them, if there is another one.
+    /// Let the least recently used project with connections close them, if there is another one. Those that were let go
+    /// before close what their borrowers do not use.
     async fn let_one_go(&self) {
+        self.lent.end_idle();
         let used = |(key, entry): (Arc<Key>, Entry)| {
             let open = entry.get().is_some_and(|it| it.connections() > 0);
             open.then(|| (entry.used_ms.load(Ordering::Relaxed), key))

@@ -89,6 +89,11 @@ impl Services {
         self.pool.close();
     }
 
+    /// End the connections that nobody has borrowed.
+    pub(crate) fn end_idle(&self) {
+        self.pool.retain(|_, _| false);
+    }
+
     /// Connections still open.
     pub(crate) fn open(&self) -> usize {
         self.pool.status().size

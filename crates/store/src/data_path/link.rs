@@ -54,7 +54,7 @@ pub(super) async fn run(
         Some(broken) => {
             pool.measures().lost.increment(1);
             tracing::debug!(error = %broken, "connection lost");
-            pool.doubt_idle();
+            pool.end_idle();
             give_back(pool, connection, &mut inbox, &broken);
         }
     }

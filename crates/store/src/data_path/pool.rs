@@ -172,9 +172,9 @@ impl Pool {
         self.state().roster.retire(id, self.idle_limit(), Instant::now());
     }
 
-    /// A connection broke: those that have nothing to do may be dead as well, without having said so. Making them anew
-    /// costs less than sending a job into nowhere.
-    pub(super) fn doubt_idle(&self) {
+    /// End connections that have nothing to do: when one breaks, for the others may be dead as well without having said so,
+    /// and making them anew costs less than sending a job into nowhere; and when another project lacks one.
+    pub(super) fn end_idle(&self) {
         self.state().roster.end_idle();
     }
 

@@ -125,6 +125,11 @@ impl Routes {
         self.routes.iter().for_each(|it| it.data.drain());
     }
 
+    /// End connections to replicas that have nothing to do.
+    pub(crate) fn end_idle(&self) {
+        self.routes.iter().for_each(|it| it.data.end_idle());
+    }
+
     /// Connections to replicas, open or being opened.
     pub(crate) fn open(&self) -> usize {
         self.routes.iter().map(|it| it.data.open()).sum()
