@@ -16,6 +16,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("auth", 3),
     ("control_plane", 3),
     ("data_api", 3),
+    ("realtime", 3),
     ("state", 3),
     ("gateway", 4),
     ("madbase", 5),
@@ -31,6 +32,7 @@ const BANNED: &[(&str, &[&str])] = &[
     ("auth", &["tokio-postgres", "postgres-protocol", "deadpool-postgres", "redis"]),
     ("control_plane", &["tokio-postgres", "postgres-protocol", "deadpool-postgres", "redis"]),
     ("data_api", &["tokio-postgres", "postgres-protocol", "deadpool-postgres", "redis"]),
+    ("realtime", &["tokio-postgres", "postgres-protocol", "deadpool-postgres", "redis"]),
     ("gateway", &["tokio-postgres", "postgres-protocol", "deadpool-postgres", "redis"]),
 ];
 
