@@ -12,6 +12,7 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 /// Crate → layer. A crate imports only from lower layers; `store` and the services keep out of their own layer too.
 const LAYERS: &[(&str, u8)] = &[
     ("common", 1),
+    ("trace", 1),
     ("store", 2),
     ("auth", 3),
     ("control_plane", 3),
@@ -23,11 +24,12 @@ const LAYERS: &[(&str, u8)] = &[
 ];
 
 /// For tests only: may import anything, and nothing ships with it.
-const DEVELOPMENT: &[&str] = &["testkit"];
+const DEVELOPMENT: &[&str] = &["crowd", "testkit"];
 
 /// What a layer never imports (STYLE §3).
 const BANNED: &[(&str, &[&str])] = &[
     ("common", &["tokio", "axum", "tokio-postgres", "redis", "reqwest"]),
+    ("trace", &["tokio", "axum", "opentelemetry_sdk", "opentelemetry-otlp", "reqwest"]),
     ("store", &["axum", "tower", "tower-http", "hyper"]),
     ("auth", &["tokio-postgres", "postgres-protocol", "deadpool-postgres", "redis"]),
     ("control_plane", &["tokio-postgres", "postgres-protocol", "deadpool-postgres", "redis"]),
