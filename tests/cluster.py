@@ -1,6 +1,6 @@
 """Starts a cluster of MadBase for a test: PostgreSQL, a system node, workers and a proxy, each a process of its own.
 
-Used by load/proxy and load/connections; needs only the standard library, PostgreSQL's programs and a built binary.
+Used by load/proxy, load/connections and load/realtime; needs only the standard library, PostgreSQL's programs and a built binary.
 Everything listens on loopback, on free ports, and is stopped and deleted afterwards.
 """
 
@@ -113,7 +113,7 @@ class Cluster:
         subprocess.run([initdb, "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C"],
                        check=True, stdout=subprocess.DEVNULL, cwd="/", **other)
         command = [find_program("postgres", "postgresql"), "-D", data, "-p", port, "-c", "listen_addresses=127.0.0.1",
-                   "-c", f"unix_socket_directories={data}", "-c", "max_connections=200"]
+                   "-c", f"unix_socket_directories={data}", "-c", "max_connections=200", "-c", "wal_level=logical"]
         node = Node("postgres", command, port, dict(os.environ), self.folder, user)
         self.nodes.callback(node.stop)
         ready = find_program("pg_isready", "postgresql-client")
@@ -153,11 +153,12 @@ class Cluster:
         more = {"WORKER_UPSTREAM_URLS": urls, "MADBASE_RATE_LIMITS": limits}
         return self.start_role("proxy", "MADBASE_PORT", more, name)
 
-    def start_nginx(self, name: str, server: str) -> Node:
-        """nginx with `server` in its only server block; as many processes as there are cores."""
+    def start_nginx(self, name: str, server: str, processes: str = "auto", module: Path | None = None) -> Node:
+        """nginx with `server` in its only server block; as many processes as there are cores, or as are named."""
         port = free_ports(1)[0]
         text = f"""
-            worker_processes auto; daemon off; pid {self.folder}/{name}.pid; error_log stderr warn;
+            {f"load_module {module};" if module else ""}
+            worker_processes {processes}; daemon off; pid {self.folder}/{name}.pid; error_log stderr warn;
             {"user root;" if os.geteuid() == 0 else ""}
             events {{ worker_connections 4096; }}
             http {{
@@ -226,8 +227,15 @@ def find_wrk() -> str:
     return find_or_install("wrk", "wrk", ())
 
 
+def find_nchan() -> Path:
+    """nginx's module for WebSocket fan-out."""
+    find_nginx()
+    place = "/usr/lib/nginx/modules/ngx_nchan_module.so"
+    return Path(find_or_install("nchan", "libnginx-mod-nchan", (place,)))
+
+
 def find_or_install(name: str, package: str, places: tuple[str, ...]) -> str:
-    """A program; installed by apt-get where that is possible without asking."""
+    """A program or a file; installed by apt-get where that is possible without asking."""
     for attempt in range(2):
         found = shutil.which(name) or next((it for it in places if Path(it).exists()), None)
         if found:
