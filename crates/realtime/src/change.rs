@@ -1,11 +1,18 @@
 //! Rows that changed, as the replication stream tells them: what the feed makes and what subscriptions are matched with.
+//!
+//! Tables and values are the stream's own ([`store::replication`]), so that nothing is copied on the way. A row whose values
+//! are longer than [`MAX_ROW_BYTES`] together comes with its long values cut, to that length and a byte: whoever renders
+//! rows refuses those that are longer than this, and never shows a value that was cut.
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use bytes::Bytes;
+pub(crate) use store::replication::{Column, Kind, Table, Value};
 
-/// Changes in the order of their commits, as every process of the project gets them.
+/// The most that the values of a row may have together, old and new ones counted apart.
+pub(crate) const MAX_ROW_BYTES: usize = 1024 * 1024;
+
+/// Changes in the order of their commits, as every process of the project gets them: never empty, a few thousand at most.
 #[derive(Debug)]
 pub(crate) struct Batch {
     pub(crate) changes: Vec<Change>,
@@ -14,48 +21,13 @@ pub(crate) struct Batch {
 /// One row that changed.
 #[derive(Debug)]
 pub(crate) struct Change {
+    /// One `Arc` for all changes of a batch to the same table; another one once the table was altered.
     pub(crate) table: Arc<Table>,
     pub(crate) kind: Kind,
     pub(crate) committed_at: SystemTime,
     /// The row as it is now; absent after a deletion.
     pub(crate) new: Option<Vec<Value>>,
-    /// The row as it was: whole with `REPLICA IDENTITY FULL`, else its key (an update tells it only when the key changed).
+    /// The row as it was: whole with `REPLICA IDENTITY FULL`; else its key, everything beside it [`Value::Unchanged`]. An
+    /// update tells it only when the key changed, or with `REPLICA IDENTITY FULL`.
     pub(crate) old: Option<Vec<Value>>,
-}
-
-/// What happened to a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Kind {
-    Insert,
-    Update,
-    Delete,
-}
-
-/// A table as the stream described it before the change.
-#[derive(Debug)]
-pub(crate) struct Table {
-    pub(crate) oid: u32,
-    pub(crate) schema: String,
-    pub(crate) name: String,
-    /// `REPLICA IDENTITY FULL`.
-    pub(crate) is_full: bool,
-    pub(crate) columns: Vec<Column>,
-}
-
-/// A column of a [`Table`].
-#[derive(Debug)]
-pub(crate) struct Column {
-    pub(crate) name: String,
-    pub(crate) type_oid: u32,
-    /// Part of the replica identity.
-    pub(crate) is_key: bool,
-}
-
-/// A column's value, in PostgreSQL's text format.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Value {
-    Null,
-    /// Stored out of line and not changed: the stream does not tell it.
-    Unchanged,
-    Text(Bytes),
 }

@@ -33,6 +33,8 @@ pub(crate) struct Config {
     budget: Option<Budget>,
     /// Which host served last; known to all configurations of a server.
     favourite: Favourite,
+    /// Its sessions speak the replication protocol. Only our own client knows it.
+    replicates: bool,
 }
 
 impl Config {
@@ -49,7 +51,7 @@ impl Config {
     /// The driver must not negotiate: its socket is encrypted already.
     pub(crate) fn new(mut driver: tokio_postgres::Config, tls: Tls) -> Self {
         driver.ssl_mode(SslMode::Disable);
-        Self { driver, tls, budget: None, favourite: Favourite::default() }
+        Self { driver, tls, budget: None, favourite: Favourite::default(), replicates: false }
     }
 
     /// What the driver gets of it.
@@ -61,6 +63,17 @@ impl Config {
     #[must_use]
     pub(crate) fn within(self, budget: Option<Budget>) -> Self {
         Self { budget, ..self }
+    }
+
+    /// As this, for sessions that speak the replication protocol, on a server that can be written to.
+    #[must_use]
+    pub(crate) fn for_replication(mut self) -> Self {
+        self.driver.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        Self { replicates: true, ..self }
+    }
+
+    pub(crate) fn replicates(&self) -> bool {
+        self.replicates
     }
 
     pub(crate) fn budget(&self) -> Option<&Budget> {

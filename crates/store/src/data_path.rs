@@ -6,12 +6,12 @@
 //! [`Answer`]. Reads share connections and are pipelined; a write has its connection for itself. Nothing here knows
 //! what a statement means.
 
-mod broken;
-mod cancel;
+pub(crate) mod broken;
+pub(crate) mod cancel;
 mod connection;
 mod feed;
 mod flight;
-mod frames;
+pub(crate) mod frames;
 mod frontend;
 mod job;
 mod link;
@@ -22,9 +22,9 @@ mod pipeline;
 mod pool;
 mod request;
 mod roster;
-mod startup;
+pub(crate) mod startup;
 mod statements;
-mod wire;
+pub(crate) mod wire;
 
 use std::sync::Arc;
 

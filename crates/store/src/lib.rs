@@ -7,6 +7,7 @@
 //! - [`Database::services`]: pooled `tokio-postgres` connections for everything off the data path.
 //! - [`Server`]: where PostgreSQL is, and how to connect to a database of it as somebody.
 //! - [`migrate()`]: a crate's migrations, under an advisory lock.
+//! - [`replication`]: the changes of a database, as PostgreSQL streams them.
 //! - [`DistributedLock`]: one holder among all processes.
 //! - [`mtls`]: identities of nodes and TLS between them.
 //! - [`Redis`] and [`Cache`]: what processes share beside PostgreSQL; all of it works without Redis too.
@@ -30,6 +31,7 @@ pub mod mtls;
 mod notice;
 mod redis;
 mod replicas;
+pub mod replication;
 mod server;
 mod services;
 mod socket;

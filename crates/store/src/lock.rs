@@ -46,6 +46,16 @@ impl Locks {
     }
 }
 
+impl Locks {
+    /// Eight hexadecimal digits that tell these locks from those in other databases: a mark for names of objects that all
+    /// databases of a server share.
+    #[must_use]
+    pub fn mark(&self) -> String {
+        let key = advisory_key("madbase.place.", &self.database).cast_unsigned();
+        format!("{:08x}", (key ^ (key >> 32)) & u64::from(u32::MAX))
+    }
+}
+
 /// One lock. Dropping it gives it back a moment later, [`DistributedLock::release`] at once.
 #[derive(Debug)]
 pub struct DistributedLock {

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Redis, Server};
 pub use caller::CallerKey;
-pub(crate) use lsn::Lsn;
+pub use lsn::Lsn;
 use primary::{Primary, PrimaryWatch};
 use replica::ReplicaWatch;
 pub(crate) use routes::Routes;

@@ -180,6 +180,11 @@ impl Server {
         open(&self.config(database, Some(login))).await
     }
 
+    /// As the administrator, for a stream of changes.
+    pub(crate) fn replication_config(&self, database: &str) -> Config {
+        self.config(database, None).for_replication()
+    }
+
     /// Listen on `channel` of `database` as the administrator, until the receiver is dropped; reconnects by itself.
     #[must_use]
     pub fn listen(&self, database: &str, channel: &'static str) -> Notifications {

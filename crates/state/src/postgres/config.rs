@@ -67,8 +67,9 @@ pub(crate) fn postgresql_conf(memory: Memory, durability: Durability) -> String 
     set("maintenance_work_mem", "'64MB'");
     set("dynamic_shared_memory_type", "posix");
     set("wal_level", "logical");
-    set("max_wal_senders", "10");
-    set("max_replication_slots", "10");
+    // Each project whose changes are followed takes one of each.
+    set("max_wal_senders", "100");
+    set("max_replication_slots", "100");
     // A slot nobody reads must not fill the disk.
     set("max_slot_wal_keep_size", "'4GB'");
     set("max_wal_size", "'1GB'");
@@ -126,8 +127,8 @@ mod tests {
         maintenance_work_mem = '64MB'
         dynamic_shared_memory_type = posix
         wal_level = logical
-        max_wal_senders = 10
-        max_replication_slots = 10
+        max_wal_senders = 100
+        max_replication_slots = 100
         max_slot_wal_keep_size = '4GB'
         max_wal_size = '1GB'
         random_page_cost = 1.1

@@ -7,7 +7,7 @@ use crate::PgError;
 
 /// Why there is no connection (any more). For the log: callers see [`crate::Error`].
 #[derive(Debug, Clone, thiserror::Error)]
-pub(super) enum Broken {
+pub(crate) enum Broken {
     /// The socket.
     #[error("{0}")]
     Socket(Arc<io::Error>),

@@ -21,7 +21,7 @@ const LIMIT: Duration = Duration::from_secs(2);
 
 /// A server process as a cancel request names it.
 #[derive(Debug, Clone)]
-pub(super) struct Backend {
+pub(crate) struct Backend {
     pub(super) address: Address,
     pub(super) process: i32,
     pub(super) secret: i32,

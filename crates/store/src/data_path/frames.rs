@@ -32,10 +32,10 @@ pub(super) enum Frame {
 
 /// An `ErrorResponse`.
 #[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) error: PgError,
+pub(crate) struct Failure {
+    pub(crate) error: PgError,
     /// PostgreSQL ends the connection after this.
-    pub(super) fatal: bool,
+    pub(crate) fatal: bool,
     /// The prepared statement is of no use any more; parsing it again may help.
     pub(super) stale: bool,
 }
@@ -95,14 +95,14 @@ pub(super) fn next(input: &mut BytesMut, streams: bool) -> Result<Option<Frame>,
 }
 
 /// Tag and total length of the message at the front of `input`.
-pub(super) fn peek(input: &[u8]) -> Result<Option<(u8, usize)>, Broken> {
+pub(crate) fn peek(input: &[u8]) -> Result<Option<(u8, usize)>, Broken> {
     let Some(header) = Header::parse(input)? else { return Ok(None) };
     let total = usize::try_from(header.len()).map_err(|_| MALFORMED)? + 1;
     if total > MAX_FRAME { Err(MALFORMED) } else { Ok(Some((header.tag(), total))) }
 }
 
 /// What PostgreSQL reported.
-pub(super) fn failure(mut fields: ErrorFields<'_>) -> Result<Failure, Broken> {
+pub(crate) fn failure(mut fields: ErrorFields<'_>) -> Result<Failure, Broken> {
     let mut error = PgError { code: String::new(), message: String::new(), detail: None, hint: None };
     let (mut fatal, mut routine) = (false, false);
     while let Some(field) = fields.next()? {

@@ -24,14 +24,14 @@ const UNEXPECTED: Broken = Broken::Protocol("PostgreSQL sent an unexpected messa
 
 /// A session on its socket, with what was read beyond the greeting (as a rule nothing).
 #[derive(Debug)]
-pub(super) struct Session {
-    pub(super) socket: Socket,
-    pub(super) input: BytesMut,
-    pub(super) backend: Backend,
+pub(crate) struct Session {
+    pub(crate) socket: Socket,
+    pub(crate) input: BytesMut,
+    pub(crate) backend: Backend,
 }
 
 /// At the first address of `config` that serves; the last failure is the one that is told.
-pub(super) async fn open(config: &Config) -> Result<Session, Broken> {
+pub(crate) async fn open(config: &Config) -> Result<Session, Broken> {
     let opened = hosts::first(config, |address| open_at(address, config)).await;
     opened.map_err(|it| it.unwrap_or(Broken::Protocol("the configuration names no host")))
 }
@@ -65,6 +65,7 @@ impl Dialog {
         parameters.extend(config.get_dbname().map(|it| ("database", it)));
         parameters.extend(config.get_options().map(|it| ("options", it)));
         parameters.extend(config.get_application_name().map(|it| ("application_name", it)));
+        parameters.extend(config.replicates().then_some(("replication", "database")));
         frontend::startup_message(parameters, &mut self.output)?;
         self.send().await
     }

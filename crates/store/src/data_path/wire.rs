@@ -17,15 +17,15 @@ const LARGE_BUFFER: usize = 256 * 1024;
 
 /// A socket and its buffers.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(crate) struct Wire {
     socket: Socket,
-    pub(super) input: BytesMut,
-    pub(super) output: BytesMut,
+    pub(crate) input: BytesMut,
+    pub(crate) output: BytesMut,
     written: u64,
 }
 
 impl Wire {
-    pub(super) fn new(socket: Socket, input: BytesMut) -> Self {
+    pub(crate) fn new(socket: Socket, input: BytesMut) -> Self {
         Self { socket, input, output: BytesMut::with_capacity(BUFFER), written: 0 }
     }
 
@@ -40,7 +40,7 @@ impl Wire {
     }
 
     /// Hand the output to the socket, as much as it takes now.
-    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         while !self.output.is_empty() {
             let sent = ready!(Pin::new(&mut self.socket).poll_write(cx, &self.output))?;
             if sent == 0 {
@@ -55,7 +55,7 @@ impl Wire {
     }
 
     /// Wait for bytes in the input.
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         // Room for a whole piece, so that a small answer is one read.
         if self.input.capacity() - self.input.len() < BUFFER / 2 {
             self.input.reserve(BUFFER);

@@ -1,5 +1,7 @@
 //! Positions in the write-ahead log: what a replica has replayed, what a write needs it to have replayed.
 
+use std::fmt;
+
 use tokio_postgres::types::PgLsn;
 
 /// A page of the log, and what its header takes: 40 bytes on the first page of a file.
@@ -8,11 +10,11 @@ const HEADERS: [u64; 2] = [24, 40];
 
 /// A position in the write-ahead log of a cluster, in bytes from its beginning.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Lsn(pub(crate) u64);
+pub struct Lsn(pub u64);
 
 impl Lsn {
     /// Before everything.
-    pub(crate) const ZERO: Self = Self(0);
+    pub const ZERO: Self = Self(0);
     /// Somewhere, perhaps later than anything known. Higher than every position.
     pub(crate) const UNKNOWN: Self = Self(u64::MAX);
 
@@ -31,6 +33,12 @@ impl Lsn {
     }
 }
 
+impl fmt::Display for Lsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:X}/{:X}", self.0 >> 32, self.0 & u64::from(u32::MAX))
+    }
+}
+
 impl From<PgLsn> for Lsn {
     fn from(it: PgLsn) -> Self {
         Self(it.into())
@@ -44,6 +52,7 @@ mod tests {
     #[test]
     fn positions_are_read_as_postgres_writes_them() {
         assert_eq!(Lsn::parse(b"16/B374D848"), Some(Lsn(0x16_B374_D848)));
+        assert_eq!(Lsn(0x16_B374_D848).to_string(), "16/B374D848");
         assert_eq!(Lsn::parse(b"0/0"), Some(Lsn::ZERO));
         for wrong in ["", "16", "16/", "/", "g/0", "0/123456789", "\u{ff}/0"] {
             assert_eq!(Lsn::parse(wrong.as_bytes()), None, "{wrong}");

@@ -12,6 +12,7 @@ mod migrate;
 mod mtls;
 mod pools;
 mod replicas;
+mod replication;
 mod support;
 mod tls;
 mod versions;
