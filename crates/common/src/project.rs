@@ -112,7 +112,8 @@ pub struct Logins {
     pub owner: Login,
     /// The data path's login: no rights of its own, may become `anon`, `authenticated`, `service_role`.
     pub authenticator: Login,
-    /// The services' login (auth, storage, realtime): a member of their `supabase_*_admin` roles.
+    /// The services' login (auth, storage, realtime): a member of their `supabase_*_admin` roles; may become who the
+    /// authenticator may.
     pub services: Login,
 }
 

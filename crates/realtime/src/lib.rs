@@ -10,3 +10,6 @@
 mod change;
 mod event;
 mod outbox;
+mod schema;
+
+pub use schema::migrations;

@@ -91,13 +91,27 @@ async fn start(server: &TestServer) -> ControlPlane {
 /// When a service's folder cannot be read, once one of them is run.
 #[must_use]
 pub fn services() -> Vec<ServiceMigrations> {
-    vec![ServiceMigrations { schema: "auth", owner: "supabase_auth_admin", runner: auth_migrations }]
+    vec![
+        ServiceMigrations { schema: "auth", owner: "supabase_auth_admin", runner: auth_migrations },
+        ServiceMigrations {
+            schema: "realtime",
+            owner: "supabase_realtime_admin",
+            runner: realtime_migrations,
+        },
+    ]
 }
 
-/// Auth's own files, read when the tests run: a change in auth's code must not rebuild every crate's tests.
 fn auth_migrations() -> Runner {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../auth/migrations");
-    Runner::new(&refinery::load_sql_migrations(folder).expect("read auth's migrations"))
+    read_migrations(concat!(env!("CARGO_MANIFEST_DIR"), "/../auth/migrations"))
+}
+
+fn realtime_migrations() -> Runner {
+    read_migrations(concat!(env!("CARGO_MANIFEST_DIR"), "/../realtime/migrations"))
+}
+
+/// A service's own files, read when the tests run: a change in its code must not rebuild every crate's tests.
+fn read_migrations(folder: &str) -> Runner {
+    Runner::new(&refinery::load_sql_migrations(folder).expect("read a service's migrations"))
 }
 
 impl TestProject {

@@ -46,6 +46,9 @@ pub(crate) async fn free_names(client: &Client, reference: &ProjectRef) -> Resul
 }
 
 /// The logins exist, with the recorded passwords and memberships.
+///
+/// The services' login may become whatever the authenticator may, to ask what a caller is allowed; it inherits none of it,
+/// because the authenticator inherits nothing.
 pub(super) async fn ensure(client: &Client, reference: &ProjectRef, secrets: &Secrets) -> Result<(), Error> {
     let modern = client
         .query_one("select current_setting('server_version_num')::int >= 160000", &[])
@@ -71,6 +74,7 @@ pub(super) async fn ensure(client: &Client, reference: &ProjectRef, secrets: &Se
             "grant anon, authenticated, service_role to {authenticator}, {owner};
              grant supabase_auth_admin, supabase_storage_admin, supabase_realtime_admin to {services}, {owner};
              grant {authenticator} to {owner} {admin};
+             grant {authenticator} to {services};
              grant set on parameter {PARAMETERS} to {owner}, {authenticator};"
         ))
         .await?;

@@ -1,3 +1,5 @@
 //! Realtime against a real PostgreSQL and Redis. Every test has a project of its own.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
 #![expect(clippy::panic, reason = "a test that cannot go on must stop")]
+
+mod sql;
