@@ -11,6 +11,7 @@ use std::sync::Arc;
 use argon2::password_hash::phc::{Output, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Params, Version};
 use common::AuthSettings;
+use trace::SpanKind;
 
 use self::threads::{Memory, Threads};
 
@@ -60,6 +61,7 @@ impl Passwords {
     /// # Errors
     /// [`Error::Busy`] when the queue is full.
     pub(crate) async fn hash(&self, plain: &str) -> Result<String, Error> {
+        let _span = trace::begin(SpanKind::Internal, || "hash a password");
         let (argon2, plain) = (self.argon2.clone(), plain.to_owned());
         self.threads
             .run(move |memory| {
@@ -74,6 +76,7 @@ impl Passwords {
     /// # Errors
     /// [`Error::Busy`] when the queue is full.
     pub(crate) async fn compare(&self, plain: &str, stored: Option<&str>) -> Result<Verdict, Error> {
+        let _span = trace::begin(SpanKind::Internal, || "compare a password");
         let known = stored.is_some_and(|it| !it.is_empty());
         let stored: Arc<str> = match stored {
             Some(stored) if known => stored.into(),

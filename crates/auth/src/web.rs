@@ -64,10 +64,13 @@ impl Web {
 
     /// Send `call` and read the answer, whatever its status is.
     pub(crate) async fn call(&self, call: Call<'_>) -> Result<Reply, Failure> {
-        match tokio::time::timeout(self.limit, self.send(call)).await {
+        let span = trace::request(&call.method);
+        let answer = match tokio::time::timeout(self.limit, self.send(call)).await {
             Ok(answer) => answer,
             Err(_elapsed) => Err(Failure::Late),
-        }
+        };
+        trace::answered(span, answer.as_ref().ok().map(|it| it.status));
+        answer
     }
 
     async fn send(&self, call: Call<'_>) -> Result<Reply, Failure> {

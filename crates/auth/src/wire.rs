@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use common::{Project, RequestId};
@@ -42,6 +42,9 @@ pub(crate) async fn shape(request: Request, next: Next) -> Response {
     let version = api_version(request.headers());
     let request_id = request.extensions().get::<RequestId>().cloned();
     let project = request.extensions().get::<Arc<Project>>().map(|it| it.reference.clone());
+    if let Some(matched) = request.extensions().get::<MatchedPath>() {
+        trace::matched(request.method(), || format!("/auth/v1{}", matched.as_str()));
+    }
     let mut response = next.run(request).await;
     let Some(Refusal(error)) = response.extensions_mut().remove::<Refusal>() else { return response };
     events::tell(&Event::Refused { project, request_id: request_id.clone(), error: &error });

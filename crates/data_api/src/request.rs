@@ -74,6 +74,17 @@ impl Action {
         self.purpose().is_some()
     }
 
+    /// What PostgreSQL does for it, in traces.
+    pub(crate) fn operation(self) -> &'static str {
+        match self {
+            Self::Read => "SELECT",
+            Self::Insert | Self::Put => "INSERT",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+            Self::CallByGet | Self::Call => "CALL",
+        }
+    }
+
     /// What its body is for; `None` when a body means nothing.
     pub(crate) fn purpose(self) -> Option<Purpose> {
         match self {

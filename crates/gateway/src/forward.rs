@@ -40,6 +40,7 @@ use self::upload::Fault;
 use self::worker::{Fitness, Standing, Turn, Worker};
 use crate::Error;
 use crate::events::{self, Event};
+use crate::traced;
 
 pub use self::address::{WorkerAddress, WorkerUrlError};
 pub(crate) use self::head::{Passage, drop_named};
@@ -201,8 +202,19 @@ impl Workers {
     /// The answer of a worker to `request`.
     ///
     /// It lies by itself: requests that this process answers need no memory for it.
-    pub(crate) fn forward<'a>(&'a self, request: Request<Body>, passage: &'a Passage<'a>) -> Forwarding<'a> {
-        Box::pin(self.carry(request, passage))
+    pub(crate) fn forward<'a>(
+        &'a self,
+        mut request: Request<Body>,
+        passage: &'a Passage<'a>,
+    ) -> Forwarding<'a> {
+        match traced::forward(&mut request) {
+            None => Box::pin(self.carry(request, passage)),
+            Some(span) => Box::pin(async move {
+                let outcome = trace::within(Some(span.clone()), self.carry(request, passage)).await;
+                traced::came_back(span, &outcome);
+                outcome
+            }),
+        }
     }
 
     async fn carry(&self, request: Request<Body>, passage: &Passage<'_>) -> Result<Response<Body>, Error> {
@@ -220,6 +232,7 @@ impl Workers {
             let copy = (repeatable && lost.len() < settings.max_repeats).then(|| copy(&request));
             match self.attempt(turn, request, deadline).await {
                 Attempt::Answered(response, lane, turn) => {
+                    trace::tell("madbase.worker", || turn.worker().address.id.clone());
                     return self.pass_on(*response, (lane, turn), upgrade).await;
                 }
                 Attempt::Unsent(_) if Instant::now() > deadline => return Err(Error::NoWorker),
@@ -229,6 +242,7 @@ impl Workers {
                 Attempt::Lost(worker) => {
                     let Some(copy) = copy else { return Err(Error::WorkerLost) };
                     worker.measures.retries.increment(1);
+                    trace::note("a worker was lost with the request");
                     lost.push(worker);
                     deadline = Instant::now() + settings.wait;
                     request = copy;

@@ -49,6 +49,7 @@ mod strict;
 mod timing;
 mod tls;
 mod tokens;
+mod traced;
 
 pub use config::{Config, ServiceLimits};
 pub use endpoint::Endpoint;

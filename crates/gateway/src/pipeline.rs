@@ -9,11 +9,12 @@ use common::{ClientAddress, Configured, Project, ProjectRef, PublicUrl, RequestI
 use futures_util::FutureExt as _;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 use crate::admission::{Admitted, Door};
 use crate::config::{Config, ServiceLimits};
 use crate::credentials::{self, Credentials};
+use crate::deadline::within;
 use crate::events::{self, Answered, Event};
 use crate::forward::{Passage, Tunnel};
 use crate::forwarded::Origin;
@@ -25,7 +26,7 @@ use crate::serve::Peer;
 use crate::state::Inner;
 use crate::{
     Endpoint, Error, Gateway, body_limit, compress, cors, framing, operations, request_id, security, strict,
-    timing,
+    timing, traced,
 };
 
 /// Auth's clients name by it the shape of errors that they understand.
@@ -56,17 +57,22 @@ struct Visit {
     page: Option<HeaderValue>,
     accept_encoding: Option<HeaderValue>,
     api_version: Option<HeaderValue>,
+    /// Where somebody wants traces.
+    span: Option<trace::Span>,
 }
 
 impl Visit {
-    fn of(gateway: &Inner, request: &Request<Body>) -> Self {
+    fn of(gateway: &Inner, request: &mut Request<Body>) -> Self {
         let peer = request.extensions().get::<Peer>().cloned();
         let hop = peer.as_ref().map(Peer::hop);
+        let route = if gateway.config.direct { route::DIRECT } else { route::find(request.uri().path()) };
+        let origin = Origin::of(hop, request.headers(), request.uri(), gateway.trusted_proxies());
+        let span = traced::arrive(request, route, &origin);
         let header = |name: HeaderName| request.headers().get(name).cloned();
         Self {
             id: gateway.request_ids.of(request.headers()),
-            route: if gateway.config.direct { route::DIRECT } else { route::find(request.uri().path()) },
-            origin: Origin::of(hop, request.headers(), request.uri(), gateway.trusted_proxies()),
+            route,
+            origin,
             peer,
             method: request.method().clone(),
             project: None,
@@ -76,6 +82,7 @@ impl Visit {
             page: header(header::ORIGIN),
             accept_encoding: header(header::ACCEPT_ENCODING),
             api_version: header(API_VERSION),
+            span,
         }
     }
 
@@ -97,10 +104,12 @@ impl Visit {
 }
 
 /// Any request: answered, whatever happens, and then dressed, logged and counted.
-async fn enter(gateway: Arc<Inner>, request: Request<Body>) -> Response<Body> {
+async fn enter(gateway: Arc<Inner>, mut request: Request<Body>) -> Response<Body> {
     let started = Instant::now();
-    let mut visit = Visit::of(&gateway, &request);
-    let answer = AssertUnwindSafe(answer(&gateway, &mut visit, request)).catch_unwind().await;
+    let mut visit = Visit::of(&gateway, &mut request);
+    let span = visit.span.clone();
+    let answer =
+        trace::within(span, AssertUnwindSafe(answer(&gateway, &mut visit, request)).catch_unwind()).await;
     let mut response = match answer.unwrap_or(Err(Error::Panicked)) {
         Ok(response) => response,
         Err(error) => refuse(&error, &visit),
@@ -115,19 +124,23 @@ async fn enter(gateway: Arc<Inner>, request: Request<Body>) -> Response<Body> {
         headers.insert(name, value);
     }
     let response = compress::compress(&visit.method, visit.accept_encoding.take(), response).await;
-    gateway.measures.answered(&Answered {
+    let answered = Answered {
         method: &visit.method,
         route: visit.route,
         status: response.status(),
         took: started.elapsed(),
         project: visit.project.as_ref().map(|it| &it.reference),
         id: &visit.id,
-    });
+    };
+    visit.span.iter().for_each(|it| traced::answered(it, &answered));
+    let _entered = visit.span.as_ref().map(trace::Span::enter);
+    gateway.measures.answered(&answered);
     response
 }
 
 fn refuse(error: &Error, visit: &Visit) -> Response<Body> {
     if error.status().is_server_error() {
+        let _entered = visit.span.as_ref().map(trace::Span::enter);
         events::emit(Event::Failed { error, id: &visit.id });
     }
     let verbosity = visit.project.as_ref().map_or(Verbosity::Verbose, |it| it.rest.client_error_verbosity);
@@ -228,7 +241,8 @@ async fn forward(
             }
         }
     };
-    let answer = within(limits.timeout, response_cache::through(turn, answering)).await;
+    let looks = visit.peer.as_ref().and_then(Peer::looks);
+    let answer = within(limits.timeout, looks, response_cache::through(turn, answering)).await;
     if overflow.happened() {
         return Err(Error::BodyTooLarge { max_bytes: limits.max_body_bytes });
     }
@@ -286,18 +300,6 @@ async fn limit(
     let (told, refused) = rate_limit::check(asking, &project, caller, credentials.key()).await;
     visit.rates = told;
     refused.map_or(Ok(()), Err)
-}
-
-/// What comes of `answer` within `limit`.
-///
-/// The timer lies by itself: it asks for an alignment that would make the memory of every request costly to get.
-async fn within<T>(limit: Duration, answer: impl Future<Output = T>) -> Option<T> {
-    let end = Box::pin(sleep(limit));
-    tokio::select! {
-        biased;
-        answer = answer => Some(answer),
-        () = end => None,
-    }
 }
 
 fn named_project(gateway: &Inner, origin: &Origin) -> Result<ProjectRef, Error> {

@@ -12,11 +12,13 @@ use crate::data_path::{DataPath, Mode, Part};
 use crate::listen::{self, Notifications};
 use crate::replicas::{Replicas, Routes};
 use crate::services::Services;
+use crate::traced;
 use crate::{Answer, End, Error, PoolSettings, Server, ServiceClient, Session, Statement};
 
 /// One project's database. Dropping the last reference closes its connections.
 #[derive(Debug)]
 pub struct Database {
+    name: Box<str>,
     data: DataPath,
     /// Where reads may go instead.
     routes: Option<Routes>,
@@ -40,7 +42,8 @@ impl Database {
         let part = if replicas.is_some() { Part::Primary } else { Part::Sole };
         let data = DataPath::new(authenticator.clone(), settings, part, closing.clone());
         let routes = replicas.map(|it| Routes::new(it, settings, project, &closing));
-        Self { data, routes, services: Services::new(services, settings), authenticator, closing }
+        let (name, services) = (project.database.as_str().into(), Services::new(services, settings));
+        Self { name, data, routes, services, authenticator, closing }
     }
 
     /// Run a statement that only reads (`transaction_read_only` is set): may share a connection with other reads
@@ -52,11 +55,14 @@ impl Database {
     /// [`Error::Statement`] carries the SQLSTATE; [`Error::Connect`], [`Error::Lost`] and [`Error::PoolTimeout`]
     /// when PostgreSQL does not answer.
     pub async fn read(&self, session: &Session, statement: &Statement) -> Result<Answer, Error> {
-        match &self.routes {
+        let span = trace::ask_database(session.operation, &self.name);
+        let outcome = match &self.routes {
             None => self.data.run(session, statement, Mode::Read).await,
             // On the heap, so that reads without replicas stay small.
             Some(routes) => Box::pin(routes.read(&self.data, session, statement)).await,
-        }
+        };
+        traced::answered(span, &outcome);
+        outcome
     }
 
     /// Run a statement that may write, alone on its connection. One round trip, two for [`End::If`].
@@ -66,7 +72,9 @@ impl Database {
     /// # Errors
     /// As [`Database::read`].
     pub async fn write(&self, session: &Session, statement: &Statement, end: End) -> Result<Answer, Error> {
+        let span = trace::ask_database(session.operation, &self.name);
         let outcome = self.data.run(session, statement, Mode::Write(end)).await;
+        traced::answered(span, &outcome);
         if let Some(routes) = &self.routes {
             Box::pin(routes.wrote(session, &outcome)).await;
         }

@@ -50,6 +50,18 @@ pub enum Error {
 }
 
 impl Error {
+    /// Its name, for traces.
+    pub(crate) fn label(&self) -> &'static str {
+        match self {
+            Self::Statement(_) => "statement",
+            Self::Connect(_) => "connect",
+            Self::Lost(_) => "lost",
+            Self::PoolTimeout => "pool_timeout",
+            Self::Url(_) | Self::RedisUrl => "url",
+            Self::Migration { .. } => "migration",
+        }
+    }
+
     /// The kind, for status, log level and metrics.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

@@ -39,6 +39,7 @@ mod spool;
 mod statement;
 mod tail;
 mod tls;
+mod traced;
 mod window;
 
 pub use answer::{Answer, Row};
@@ -53,12 +54,11 @@ pub use migrate::migrate;
 pub use redis::{Messages, Redis, RedisSettings};
 pub use replicas::{CallerKey, ReplicaSettings};
 pub use server::{Defaults, Server};
+pub use services::{Prepared, Question, ServiceClient};
 pub use spool::Spool;
 pub use statement::{Delivery, End, Isolation, Session, Statement};
 pub use tail::{Cut, Tail};
 pub use window::{Standing, Verdict, Window, Windows};
 
-/// A pooled `tokio-postgres` connection; dereferences to `tokio_postgres::Client`.
-pub use deadpool_postgres::Object as ServiceClient;
 /// The driver of everything off the data path, so that services need no dependency of their own.
 pub use tokio_postgres as postgres;

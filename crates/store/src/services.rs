@@ -1,5 +1,6 @@
 //! The pool of the services' login: `tokio-postgres` connections for everything off the data path.
 
+mod client;
 mod connect;
 mod watched;
 
@@ -15,8 +16,10 @@ use deadpool_postgres::{
 use tokio::time::{Instant, sleep_until};
 
 use crate::config::Config;
-use crate::{Error, PoolSettings, ServiceClient};
+use crate::{Error, PoolSettings};
 use connect::{FRESH, Mark, WatchedConnect};
+
+pub use client::{Prepared, Question, ServiceClient};
 
 /// Longest time to make a connection, all hosts tried.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -30,6 +33,7 @@ const RECYCLE_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Services {
     pool: Pool,
+    database: Arc<str>,
     /// How long to try again while PostgreSQL does not answer.
     patience: Duration,
 }
@@ -43,6 +47,7 @@ impl Services {
             let marks = Arc::new(Marks::default());
             (Arc::clone(&marks), marks)
         };
+        let database = config.get_dbname().unwrap_or_default().into();
         let manager = Manager::from_connect(config.clone_driver(), WatchedConnect(config), recycling);
         let pool = Pool::builder(manager)
             .max_size(settings.service_connections.max(1))
@@ -62,7 +67,7 @@ impl Services {
             .runtime(Runtime::Tokio1)
             .build()
             .expect("a runtime is set, and nothing else can be missing");
-        Self { pool, patience: settings.acquire_timeout }
+        Self { pool, database, patience: settings.acquire_timeout }
     }
 
     /// A connection of its own until it is dropped. Nothing was sent yet, so while a standby becomes the primary, or
@@ -72,7 +77,7 @@ impl Services {
         let mut pause = FIRST_PAUSE;
         loop {
             let failure = match FRESH.scope(RefCell::new(None), self.pool.get()).await {
-                Ok(client) => return Ok(client),
+                Ok(client) => return Ok(ServiceClient::new(client, Arc::clone(&self.database))),
                 Err(failure) => failure,
             };
             let again = Instant::now() + pause;

@@ -40,6 +40,8 @@ pub struct Session {
     /// Who asks. Where there are replicas, a read may go to one that has replayed what this caller wrote; without a
     /// caller it goes to the primary.
     pub caller: Option<CallerKey>,
+    /// What the statement does, for traces: a word such as `SELECT`; empty when that is not known.
+    pub operation: &'static str,
 }
 
 /// How an answer comes.

@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::OnceLock;
 
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use opentelemetry::global::BoxedTracer;
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::{Status, TraceContextExt as _, Tracer as _};
@@ -105,6 +105,40 @@ pub fn ask_database(operation: &'static str, database: &str) -> Option<Span> {
     Some(span)
 }
 
+/// The span of a request to somebody else's server.
+#[must_use]
+pub fn request(method: &Method) -> Option<Span> {
+    let method = known(method);
+    let span = begin(SpanKind::Client, || named(method))?;
+    span.set("http.request.method", method);
+    Some(span)
+}
+
+/// That request was answered, or was not.
+pub fn answered(span: Option<Span>, status: Option<StatusCode>) {
+    let Some(span) = span else { return };
+    match status {
+        Some(status) => span.set_status(status, 400),
+        None => span.fail("no_answer"),
+    }
+    span.end();
+}
+
+/// The current span is that of a request whose route is known better now: with names in the place of values.
+pub fn matched(method: &Method, route: impl FnOnce() -> String) {
+    if is_on() {
+        Context::map_current(|it| {
+            let span = it.span();
+            if !span.is_recording() {
+                return;
+            }
+            let route = route();
+            span.update_name(format!("{} {route}", named(known(method))));
+            span.set_attribute(KeyValue::new("http.route", route));
+        });
+    }
+}
+
 /// Say something about the current span.
 pub fn tell<V: Into<Value>>(key: &'static str, value: impl FnOnce() -> V) {
     if is_on() {
@@ -147,7 +181,7 @@ impl Span {
     }
 
     /// A status of HTTP; `since` is the first one that is a failure of this side.
-    pub fn set_status(&self, status: http::StatusCode, since: u16) {
+    pub fn set_status(&self, status: StatusCode, since: u16) {
         self.set("http.response.status_code", i64::from(status.as_u16()));
         if status.as_u16() >= since {
             self.fail(status.as_str().to_owned());
@@ -173,15 +207,13 @@ impl fmt::Debug for Span {
 }
 
 /// The label of a method: those that anybody may invent are one.
-#[must_use]
-pub fn known(method: &Method) -> &'static str {
+fn known(method: &Method) -> &'static str {
     let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"];
     known.into_iter().find(|it| *it == method.as_str()).unwrap_or("_OTHER")
 }
 
 /// That label in the name of a span.
-#[must_use]
-pub fn named(label: &'static str) -> &'static str {
+fn named(label: &'static str) -> &'static str {
     if label == "_OTHER" { "HTTP" } else { label }
 }
 

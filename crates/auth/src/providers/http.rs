@@ -133,6 +133,7 @@ impl Outbound {
 
 async fn send(request: reqwest::RequestBuilder) -> Result<(http::StatusCode, Vec<u8>), Failure> {
     let failed = |it: reqwest::Error| Failure::new(crate::events::chain(&it.without_url()));
+    let _span = trace::begin(trace::SpanKind::Client, || "ask a provider");
     let mut response = request.send().await.map_err(failed)?;
     let status = response.status();
     let mut body = Vec::new();

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use store::{CallerKey, Delivery, Session};
 
 use crate::catalog::role;
+use crate::request::Request;
 use crate::sql::call_of;
 
 /// The head of a request and what is set besides.
@@ -20,10 +21,8 @@ pub(crate) struct Head<'a> {
     pub(crate) path: &'a str,
     /// The headers.
     pub(crate) headers: &'a HeaderMap,
-    /// The schema in use.
-    pub(crate) schema: &'a str,
-    /// The wished time zone.
-    pub(crate) timezone: Option<&'a str>,
+    /// What was understood of it.
+    pub(crate) request: &'a Request<'a>,
     /// The project's settings.
     pub(crate) settings: &'a RestSettings,
     /// Whether anybody reads method, path, headers and cookies.
@@ -45,7 +44,7 @@ pub(crate) fn session(caller: &Caller, head: Head<'_>) -> Session {
     }
     settings.push(("role".into(), caller.role().to_owned()));
     let extra = head.settings.db_extra_search_path.iter().map(String::as_str);
-    settings.push(("search_path".into(), search_path(std::iter::once(head.schema).chain(extra))));
+    settings.push(("search_path".into(), search_path(std::iter::once(head.request.schema).chain(extra))));
     settings.push(("request.jwt.claims".into(), caller.claims.json.clone()));
     if head.is_read {
         settings.push(("request.method".into(), head.method.as_str().to_owned()));
@@ -53,7 +52,7 @@ pub(crate) fn session(caller: &Caller, head: Head<'_>) -> Session {
         settings.push(("request.headers".into(), headers(head.headers)));
         settings.push(("request.cookies".into(), cookies(head.headers)));
     }
-    if let Some(timezone) = head.timezone {
+    if let Some(timezone) = &head.request.preferences.timezone {
         settings.push(("timezone".into(), timezone.to_owned()));
     }
     for (name, value) in role::pairs(head.function_settings) {
@@ -71,6 +70,7 @@ pub(crate) fn session(caller: &Caller, head: Head<'_>) -> Session {
         delivery: Delivery::Streamed,
         is_sociable: head.is_sociable,
         caller: Some(key(caller)),
+        operation: head.request.action.operation(),
     }
 }
 

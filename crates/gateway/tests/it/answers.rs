@@ -15,6 +15,8 @@ async fn services_are_told_everything_and_headers_arrive_unchanged() {
         .header("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
         .header("tracestate", "vendor=1")
         .header("baggage", "k=v,k2=v2")
+        // Between pillars only: no service sees it, whoever sends it.
+        .header("madbase-traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
         .header("x-forwarded-for", "203.0.113.9");
     let seen: Value = request.send().await.unwrap().json().await.unwrap();
     insta::assert_snapshot!(serde_json::to_string_pretty(&seen).unwrap(), @r#"

@@ -46,6 +46,7 @@ async fn a_worker_sees_what_a_gateway_alone_would_see() {
             .header("x-request-id", "one")
             .header("x-forwarded-for", "203.0.113.9")
             .header("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+            .header("madbase-traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
             .header("connection", "x-hop")
             .header("x-hop", "1")
             .body("{}");
@@ -62,6 +63,7 @@ async fn a_worker_sees_what_a_gateway_alone_would_see() {
         assert_eq!(passed[name], own[name], "{name}");
     }
     assert_eq!((&passed["connection"], &passed["x-hop"]), (&Value::Null, &Value::Null));
+    assert_eq!(passed["madbase-traceparent"], Value::Null);
     assert_eq!(passed["x-forwarded-host"], "localhost:9");
 }
 
