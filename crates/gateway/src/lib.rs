@@ -26,6 +26,7 @@ mod compress;
 mod config;
 mod cors;
 mod credentials;
+mod deadline;
 mod endpoint;
 mod error;
 mod events;
