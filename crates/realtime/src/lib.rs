@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod change;
+mod changes;
 mod event;
 mod outbox;
 mod schema;

@@ -1,0 +1,96 @@
+//! The last step: changes in the order of their commits, each written once for all who are sent the same bytes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::ask::Verdict;
+use super::matching::Work;
+use super::payload;
+use super::plan::{Cohort, Hit, Plan};
+use crate::change::Change;
+use crate::event::Event;
+
+/// Changes delivered before others get a turn on this thread.
+const TURN: usize = 64;
+
+/// Put all changes of `works` into their subscribers' outboxes.
+pub(super) async fn deliver(changes: &[Change], works: &[Work]) {
+    let mut order: Vec<(usize, usize, usize)> = Vec::new();
+    for (work_idx, work) in works.iter().enumerate() {
+        order.extend(work.rows.iter().enumerate().map(|(idx, row)| (*row, work_idx, idx)));
+    }
+    order.sort_unstable();
+    let mut frames = Frames::default();
+    for (turn, (row, work_idx, idx)) in order.into_iter().enumerate() {
+        let (Some(change), Some(work)) = (changes.get(row), works.get(work_idx)) else { continue };
+        frames.clear();
+        for hit in work.hits.get(idx).into_iter().flatten() {
+            let Some(cohort) = work.plan.cohorts.get(hit.cohort) else { continue };
+            let Some(event) =
+                frames.event((change, &work.plan), cohort, (*hit, work.verdict(cohort, change, idx)))
+            else {
+                continue;
+            };
+            for outbox in &cohort.outboxes {
+                outbox.send(&event);
+            }
+        }
+        if turn % TURN == TURN - 1 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// What was written of one change.
+#[derive(Default)]
+struct Frames {
+    /// By view.
+    data: HashMap<usize, Bytes>,
+    /// By class, specs and error.
+    events: HashMap<(usize, u128, Option<Arc<str>>), Arc<Event>>,
+}
+
+impl Frames {
+    fn clear(&mut self) {
+        self.data.clear();
+        self.events.clear();
+    }
+
+    /// What `cohort` is sent, if anything.
+    fn event(
+        &mut self,
+        (change, plan): (&Change, &Plan),
+        cohort: &Cohort,
+        (hit, verdict): (Hit, Verdict),
+    ) -> Option<Arc<Event>> {
+        let error = match verdict {
+            Verdict::Hidden => return None,
+            Verdict::Visible => None,
+            Verdict::Failed(error) => Some(error),
+        };
+        let name = (cohort.class, hit.mask, error);
+        if let Some(event) = self.events.get(&name) {
+            return Some(Arc::clone(event));
+        }
+        let data = match &name.2 {
+            Some(error) => payload::refusal(change, error).into(),
+            None => self.data(change, plan, cohort.view)?,
+        };
+        let ids =
+            cohort.ids.iter().enumerate().filter(|(bit, _)| hit.mask >> bit & 1 == 1).map(|(_, id)| *id);
+        let event = Event::json(&cohort.topic, "postgres_changes", payload::addressed(ids, &data));
+        self.events.insert(name, Arc::clone(&event));
+        Some(event)
+    }
+
+    fn data(&mut self, change: &Change, plan: &Plan, view: usize) -> Option<Bytes> {
+        if let Some(data) = self.data.get(&view) {
+            return Some(data.clone());
+        }
+        let data = Bytes::from(plan.views.get(view)?.data(change));
+        self.data.insert(view, data.clone());
+        Some(data)
+    }
+}

@@ -1,0 +1,179 @@
+//! From a table's changed rows to verdicts: specs first, then one question per group and batch to PostgreSQL.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _};
+use store::Database;
+use tokio::time::Instant;
+
+use super::ask::{self, Verdict};
+use super::payload;
+use super::plan::{Cohort, Hit, Plan, filtered};
+use crate::change::{Change, Kind, Value};
+
+/// Statements that one batch has under way at once.
+const MOST_AT_ONCE: usize = 64;
+/// How long a group whose policies took too long is not asked again about that table.
+const REST: Duration = Duration::from_secs(30);
+/// Groups that rest; beyond that all are tried again.
+const MOST_RESTING: usize = 4096;
+
+/// The changes of one table in a batch.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) plan: Arc<Plan>,
+    /// Where they stand in the batch, in order.
+    pub(super) rows: Vec<usize>,
+    /// For each row.
+    pub(super) hits: Vec<Vec<Hit>>,
+    /// For each group that was asked: its verdicts by row.
+    verdicts: HashMap<usize, HashMap<usize, Verdict>>,
+}
+
+impl Work {
+    pub(super) fn new(plan: Arc<Plan>, rows: Vec<usize>) -> Self {
+        Self { plan, rows, hits: Vec::new(), verdicts: HashMap::new() }
+    }
+
+    /// What `cohort` is told of the row `idx`.
+    pub(super) fn verdict(&self, cohort: &Cohort, change: &Change, idx: usize) -> Verdict {
+        if let Some(refusal) = cohort.refusal.filter(|it| it.holds(change.kind)) {
+            return Verdict::Failed(refusal.text().into());
+        }
+        match cohort.group {
+            Some(group) if change.kind != Kind::Delete => {
+                let verdict = self.verdicts.get(&group).and_then(|it| it.get(&idx));
+                verdict.cloned().unwrap_or(Verdict::Hidden)
+            }
+            _ => Verdict::Visible,
+        }
+    }
+}
+
+/// Asks PostgreSQL; remembers whom not to ask for a while.
+#[derive(Debug, Default)]
+pub(super) struct Asker {
+    /// Statements about rows, ever.
+    pub(super) asked: AtomicU64,
+    resting: Mutex<HashMap<(u32, Arc<str>), Instant>>,
+}
+
+impl Asker {
+    /// Decide everything about `works`, whose rows are of `changes`.
+    pub(super) async fn decide(&self, database: &Database, changes: &[Change], works: &mut [Work]) {
+        for work in &mut *works {
+            let answers = answers(database, changes, work).await;
+            let hits = |(idx, row): (usize, &usize)| {
+                let answer = |question: usize| answers.get(question)?.get(idx).copied().flatten();
+                changes.get(*row).map(|it| work.plan.hits(it, answer)).unwrap_or_default()
+            };
+            work.hits = work.rows.iter().enumerate().map(hits).collect();
+        }
+        let sights: Vec<Sight> = works.iter().enumerate().flat_map(|it| sights(changes, it)).collect();
+        let decided: Vec<(Sight, Vec<Verdict>)> = stream::iter(sights)
+            .map(|sight| async {
+                let verdicts = self.see(database, &sight).await;
+                (sight, verdicts)
+            })
+            .buffer_unordered(MOST_AT_ONCE)
+            .collect()
+            .await;
+        for (sight, verdicts) in decided {
+            let Some(work) = works.get_mut(sight.work) else { continue };
+            let of_key = |key: usize| verdicts.get(key).cloned().unwrap_or(Verdict::Hidden);
+            let by_row = sight.rows.into_iter().map(|(row, key)| (row, of_key(key))).collect();
+            work.verdicts.insert(sight.group, by_row);
+        }
+    }
+
+    async fn see(&self, database: &Database, sight: &Sight) -> Vec<Verdict> {
+        let Some(group) = sight.plan.groups.get(sight.group) else { return Vec::new() };
+        let name = (sight.plan.facts.oid, Arc::clone(&group.name));
+        if let Some(until) = self.resting().get(&name)
+            && Instant::now() < *until
+        {
+            return vec![ask::slow(); sight.keys.len()];
+        }
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let verdicts = ask::visible(database, &group.session, &sight.plan.facts.visible, &sight.keys).await;
+        if verdicts.contains(&ask::slow()) {
+            let mut resting = self.resting();
+            if resting.len() >= MOST_RESTING {
+                resting.clear();
+            }
+            resting.insert(name, Instant::now() + REST);
+        }
+        verdicts
+    }
+
+    fn resting(&self) -> std::sync::MutexGuard<'_, HashMap<(u32, Arc<str>), Instant>> {
+        self.resting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What one group may see of one table's rows: a question that is asked at once.
+#[derive(Debug)]
+struct Sight {
+    work: usize,
+    plan: Arc<Plan>,
+    group: usize,
+    /// Different primary keys.
+    keys: Vec<Vec<Bytes>>,
+    /// Rows, and which key each has.
+    rows: Vec<(usize, usize)>,
+}
+
+/// The questions about `work`: for each group about the rows that it wants.
+fn sights(changes: &[Change], (number, work): (usize, &Work)) -> Vec<Sight> {
+    let mut wanted: HashMap<usize, HashSet<usize>> = HashMap::new();
+    for (idx, hits) in work.hits.iter().enumerate() {
+        let cohorts = hits.iter().filter_map(|it| work.plan.cohorts.get(it.cohort));
+        for group in cohorts.filter(|it| it.refusal.is_none()).filter_map(|it| it.group) {
+            wanted.entry(group).or_default().insert(idx);
+        }
+    }
+    let sight = |(group, rows): (usize, HashSet<usize>)| {
+        let mut sight =
+            Sight { work: number, plan: Arc::clone(&work.plan), group, keys: Vec::new(), rows: Vec::new() };
+        let mut known: HashMap<Vec<Bytes>, usize> = HashMap::new();
+        for row in rows {
+            let change = work.rows.get(row).and_then(|it| changes.get(*it));
+            let Some(key) = change.and_then(|it| key(it, &work.plan.key)) else { continue };
+            let number = *known.entry(key).or_insert_with_key(|key| {
+                sight.keys.push(key.clone());
+                sight.keys.len() - 1
+            });
+            sight.rows.push((row, number));
+        }
+        sight
+    };
+    wanted.into_iter().map(sight).filter(|it| !it.keys.is_empty()).collect()
+}
+
+/// The values of the primary key; none of a deleted row, which nobody is asked about.
+fn key(change: &Change, columns: &[usize]) -> Option<Vec<Bytes>> {
+    let value = |at: &usize| match payload::new_value(change, *at)? {
+        Value::Text(text) => Some(text.clone()),
+        Value::Null | Value::Unchanged => None,
+    };
+    (change.kind != Kind::Delete).then(|| columns.iter().map(value).collect())?
+}
+
+/// What PostgreSQL says to each question of the plan about each row of `work`.
+async fn answers(database: &Database, changes: &[Change], work: &Work) -> Vec<Vec<Option<bool>>> {
+    let ask = |asked: &super::plan::AskedOf| {
+        let value = |row: &usize| match filtered(changes.get(*row)?, asked.at)? {
+            Value::Text(text) => Some(text.clone()),
+            Value::Null | Value::Unchanged => None,
+        };
+        let values: Vec<Option<Bytes>> = work.rows.iter().map(value).collect();
+        let (session, question) = (asked.session.clone(), asked.question.clone());
+        async move { ask::question(database, &session, &question, &values).await }
+    };
+    let asked: Vec<_> = work.plan.questions.iter().map(ask).collect();
+    stream::iter(asked).buffered(MOST_AT_ONCE).collect().await
+}

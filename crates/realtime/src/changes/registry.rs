@@ -1,0 +1,195 @@
+//! Who wants changes of which tables: subscribers by schema and table, with versions by which plans know that they are old.
+//!
+//! Looking up takes four steps whatever the number of subscribers, so that changes of tables that nobody wants cost
+//! nothing.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use common::jwt::Claims;
+use tokio::sync::watch;
+
+use super::wanted::Spec;
+use crate::outbox::Outbox;
+
+/// A topic of a socket that wants changes.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) topic: Arc<str>,
+    pub(super) outbox: Outbox,
+    pub(super) specs: Vec<Arc<Spec>>,
+    claims: RwLock<Arc<Claims>>,
+}
+
+impl Member {
+    pub(super) fn new(
+        topic: &Arc<str>,
+        outbox: &Outbox,
+        specs: Vec<Arc<Spec>>,
+        claims: &Arc<Claims>,
+    ) -> Self {
+        let claims = RwLock::new(Arc::clone(claims));
+        Self { topic: Arc::clone(topic), outbox: outbox.clone(), specs, claims }
+    }
+
+    pub(super) fn claims(&self) -> Arc<Claims> {
+        Arc::clone(&self.claims.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Of the four places where subscribers of a table may be: equal as long as nobody came, went or changed there.
+pub(super) type Versions = [u64; 4];
+/// In the order of their coming.
+pub(super) type Members = BTreeMap<u64, Arc<Member>>;
+
+/// The subscribers of one project in this process.
+#[derive(Debug)]
+pub(super) struct Registry {
+    inner: RwLock<Inner>,
+    count: watch::Sender<usize>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// Numbers members and versions.
+    last: u64,
+    members: Members,
+    /// By schema and table; `*` is a name like any other.
+    places: HashMap<String, HashMap<String, Place>>,
+    roles: HashMap<String, usize>,
+}
+
+#[derive(Debug, Default)]
+struct Place {
+    version: u64,
+    members: Members,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self { inner: RwLock::default(), count: watch::Sender::new(0) }
+    }
+}
+
+impl Registry {
+    /// Add `member`; its number takes it away again.
+    pub(super) fn add(&self, member: Member) -> u64 {
+        let mut inner = self.write();
+        let id = inner.next();
+        let member = Arc::new(member);
+        inner.count_role(&member.claims().role, true);
+        for (schema, table) in places(&member) {
+            let version = inner.next();
+            let tables = inner.places.entry(schema.to_owned()).or_default();
+            let place = tables.entry(table.to_owned()).or_default();
+            place.members.insert(id, Arc::clone(&member));
+            place.version = version;
+        }
+        inner.members.insert(id, member);
+        self.count.send_replace(inner.members.len());
+        id
+    }
+
+    /// Take the member with this number away.
+    pub(super) fn remove(&self, id: u64) {
+        let mut inner = self.write();
+        let Some(member) = inner.members.remove(&id) else { return };
+        inner.count_role(&member.claims().role, false);
+        for (schema, table) in places(&member) {
+            let version = inner.next();
+            let Some(tables) = inner.places.get_mut(schema) else { continue };
+            if let Some(place) = tables.get_mut(table) {
+                place.members.remove(&id);
+                place.version = version;
+                if place.members.is_empty() {
+                    tables.remove(table);
+                }
+            }
+            if tables.is_empty() {
+                inner.places.remove(schema);
+            }
+        }
+        self.count.send_replace(inner.members.len());
+    }
+
+    /// The member has another token now.
+    pub(super) fn change_claims(&self, id: u64, claims: &Arc<Claims>) {
+        let mut inner = self.write();
+        let Some(member) = inner.members.get(&id).cloned() else { return };
+        inner.count_role(&member.claims().role, false);
+        inner.count_role(&claims.role, true);
+        *member.claims.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(claims);
+        for (schema, table) in places(&member) {
+            let version = inner.next();
+            if let Some(place) = inner.places.get_mut(schema).and_then(|it| it.get_mut(table)) {
+                place.version = version;
+            }
+        }
+    }
+
+    /// How many there are, as it changes.
+    pub(super) fn count(&self) -> watch::Receiver<usize> {
+        self.count.subscribe()
+    }
+
+    /// Whether anybody wants changes of this table.
+    pub(super) fn wants(&self, schema: &str, table: &str) -> bool {
+        self.read().at(schema, table).iter().any(Option::is_some)
+    }
+
+    /// The versions of this table's places.
+    pub(super) fn versions(&self, schema: &str, table: &str) -> Versions {
+        self.read().at(schema, table).map(|it| it.map_or(0, |it| it.version))
+    }
+
+    /// Who wants changes of this table.
+    pub(super) fn members(&self, schema: &str, table: &str) -> (Versions, Members) {
+        let inner = self.read();
+        let places = inner.at(schema, table);
+        let members =
+            places.iter().flatten().flat_map(|it| &it.members).map(|(id, it)| (*id, Arc::clone(it)));
+        (places.map(|it| it.map_or(0, |it| it.version)), members.collect())
+    }
+
+    /// Everybody.
+    pub(super) fn all(&self) -> Vec<Arc<Member>> {
+        self.read().members.values().cloned().collect()
+    }
+
+    /// The roles of all members.
+    pub(super) fn roles(&self) -> Vec<String> {
+        self.read().roles.keys().cloned().collect()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Inner> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Inner> {
+        self.inner.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn next(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    fn at(&self, schema: &str, table: &str) -> [Option<&Place>; 4] {
+        let at = |schema: &str, table: &str| self.places.get(schema).and_then(|it| it.get(table));
+        [at(schema, table), at(schema, "*"), at("*", table), at("*", "*")]
+    }
+
+    fn count_role(&mut self, role: &str, is_added: bool) {
+        let count = self.roles.entry(role.to_owned()).or_default();
+        *count = if is_added { *count + 1 } else { count.saturating_sub(1) };
+        if *count == 0 {
+            self.roles.remove(role);
+        }
+    }
+}
+
+fn places(member: &Member) -> BTreeSet<(&str, &str)> {
+    member.specs.iter().map(|it| (it.schema.as_str(), it.table.as_str())).collect()
+}
