@@ -30,3 +30,4 @@ mod settings;
 mod shutdown;
 mod start;
 mod tls;
+mod traces;

@@ -6,6 +6,7 @@ mod check;
 mod file;
 mod load;
 mod table;
+mod traces;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -22,6 +23,7 @@ use crate::cli::{DataDir, ReadReplicas};
 pub(crate) use self::file::SettingsFile;
 pub(crate) use self::load::{Loaded, Shown, problems};
 pub(crate) use self::table::Role;
+pub(crate) use self::traces::TraceSettings;
 
 /// How long caches keep values unless told otherwise (REQ C7).
 const CACHE_TTL: Duration = Duration::from_secs(3600);
@@ -49,6 +51,8 @@ pub(crate) struct Environment {
     pub(crate) log_format: Option<String>,
     /// Where PostgreSQL's programs are (`MADBASE_POSTGRES_BIN`).
     pub(crate) postgres_bin: Option<PathBuf>,
+    /// Whether there are traces (`OTEL_…`).
+    pub(crate) traces: TraceSettings,
 }
 
 impl Environment {
@@ -71,6 +75,14 @@ impl Environment {
             log: value("log"),
             log_format: value("log-format"),
             postgres_bin: value("postgres-bin").map(PathBuf::from),
+            traces: TraceSettings {
+                endpoint: value("otlp-endpoint"),
+                headers: secret("otlp-headers"),
+                service_name: value("otel-service-name"),
+                sampler: value("otel-traces-sampler"),
+                sampler_arg: value("otel-traces-sampler-arg"),
+                disabled: value("otel-sdk-disabled"),
+            },
         }
     }
 

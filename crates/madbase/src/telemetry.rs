@@ -1,4 +1,8 @@
-//! Where logs and metrics of a server go. Logs: standard error, text on a terminal, JSON lines elsewhere, or as told.
+//! Where logs, metrics and traces of a server go. Logs: standard error, text on a terminal, JSON lines elsewhere, or as
+//! told.
+
+mod line;
+mod traces;
 
 use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
@@ -8,11 +12,21 @@ use anyhow::{Context as _, Result, bail};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
+use self::line::WithTrace;
+pub(crate) use self::traces::Traces;
+use crate::settings::Environment;
+
 const DEFAULT_FILTER: &str = "info,tokio_postgres=warn,refinery_core=warn,hyper=warn";
 /// Histograms gather raw samples until they are folded in.
 const UPKEEP: Duration = Duration::from_secs(5);
 /// Seconds, from a cached answer to a slow report.
 const BUCKETS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+
+/// Logs and traces of the process that serves as `service`.
+pub(crate) fn begin(environment: &Environment, service: &'static str) -> Result<Traces> {
+    log(environment.log.as_deref(), environment.log_format.as_deref())?;
+    Traces::begin(&environment.traces, service)
+}
 
 /// Install the log; `filter` is what `MADBASE_LOG` says, `format` what `MADBASE_LOG_FORMAT` does.
 pub(crate) fn log(filter: Option<&str>, format: Option<&str>) -> Result<()> {
@@ -28,7 +42,7 @@ pub(crate) fn log(filter: Option<&str>, format: Option<&str>) -> Result<()> {
     if text {
         log.with_target(false).with_ansi(io::stderr().is_terminal()).init();
     } else {
-        log.json().flatten_event(true).init();
+        log.json().flatten_event(true).map_event_format(WithTrace).init();
     }
     Ok(())
 }

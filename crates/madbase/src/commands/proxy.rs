@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use common::Pillar;
 use gateway::{WorkerSettings, Workers};
 
-use super::site::{Banner, Site};
+use super::site::{self, Banner, Site};
 use crate::banner::http_url;
 use crate::cli::Proxy;
 use crate::node::{Load, follow};
@@ -17,7 +17,6 @@ use crate::roles::{self, Installation};
 use crate::run_file::RunFile;
 use crate::server::{Life, Server, serve};
 use crate::settings::Environment;
-use crate::signals::Signals;
 use crate::telemetry;
 
 /// How many times [`Steps::next`] is called.
@@ -25,13 +24,7 @@ const STEPS: u32 = 3;
 
 /// Serve until told to stop.
 pub(crate) async fn run(args: Proxy, output: Output, environment: Environment) -> Result<ExitCode> {
-    telemetry::log(environment.log.as_deref(), environment.log_format.as_deref())?;
-    let mut signals = Signals::listen()?;
-    let server = tokio::select! {
-        it = start(&args, output, &environment) => it?,
-        () = signals.next() => anyhow::bail!("interrupted"),
-    };
-    server.run(signals).await
+    site::serve(&environment, "madbase-proxy", start(&args, output, &environment)).await
 }
 
 async fn start(args: &Proxy, output: Output, environment: &Environment) -> Result<Server> {

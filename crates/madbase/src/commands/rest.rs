@@ -48,6 +48,7 @@ pub(crate) async fn run(args: Rest, environment: Environment) -> Result<ExitCode
     let settings = Settings::new(args.file);
     let options = settings.read(None)?;
     telemetry::log(environment.log.as_deref().or(Some(&options.log)), environment.log_format.as_deref())?;
+    let traces = telemetry::Traces::begin(&environment.traces, "madbase-rest")?;
     let metrics = telemetry::metrics()?;
     let mut signals = Signals::listen()?;
     let api = listen::open(&options.api, "PGRST_SERVER_PORT", options.server_reuseport).await?;
@@ -81,6 +82,7 @@ pub(crate) async fn run(args: Rest, environment: Environment) -> Result<ExitCode
         listener.await.context("drain a listener")?;
     }
     databases.close(CLOSE_LIMIT).await;
+    traces.flush().await;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,8 +1,9 @@
 //! What a node of a cluster takes before anything slow, and what it tells once it serves.
 
 use std::path::Path;
+use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use control_plane::ControlPlane;
 use serde::Serialize;
 use store::mtls::Credentials;
@@ -16,8 +17,27 @@ use crate::output::{self, Output};
 use crate::postgres::Postgres;
 use crate::roles::Installation;
 use crate::secrets;
-use crate::server::Life;
+use crate::server::{Life, Server};
 use crate::settings::Environment;
+use crate::signals::Signals;
+use crate::telemetry;
+
+/// Be `service`, which `start` makes, until told to stop; a signal may come before it is there.
+pub(super) async fn serve(
+    environment: &Environment,
+    service: &'static str,
+    start: impl Future<Output = Result<Server>>,
+) -> Result<ExitCode> {
+    let traces = telemetry::begin(environment, service)?;
+    let mut signals = Signals::listen()?;
+    let server = tokio::select! {
+        it = start => it?,
+        () = signals.next() => bail!("interrupted"),
+    };
+    let code = server.run(signals).await;
+    traces.flush().await;
+    code
+}
 
 /// The data directory for itself, and the PostgreSQL that `DATABASE_URL` names.
 pub(super) struct Site {

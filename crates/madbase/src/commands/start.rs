@@ -35,7 +35,7 @@ pub(crate) async fn run(args: Start, output: Output, environment: Environment) -
         // Out of the terminal's session: its end must not be ours.
         let _ = nix::unistd::setsid();
     }
-    telemetry::log(environment.log.as_deref(), environment.log_format.as_deref())?;
+    let traces = telemetry::begin(&environment, "madbase")?;
     let mut signals = Signals::listen()?;
     let layout = Layout::at(args.data.path());
     let mut steps = if args.background { Steps::piped(STEPS) } else { Steps::new(STEPS) };
@@ -57,7 +57,9 @@ pub(crate) async fn run(args: Start, output: Output, environment: Environment) -
         output::note("Press Ctrl-C to stop.");
     }
     drop(banner);
-    server.run(signals).await
+    let code = server.run(signals).await;
+    traces.flush().await;
+    code
 }
 
 /// What a start takes before anything slow: the data directory for itself, its secrets, its ports.

@@ -7,7 +7,7 @@ use anyhow::Result;
 use control_plane::Offer;
 use store::ReplicaSettings;
 
-use super::site::{Banner, Site};
+use super::site::{self, Banner, Site};
 use crate::banner::http_url;
 use crate::cli::System;
 use crate::node::{self, Door};
@@ -19,7 +19,6 @@ use crate::run_file::RunFile;
 use crate::secrets::SystemSecrets;
 use crate::server::{Life, Server, serve};
 use crate::settings::Environment;
-use crate::signals::Signals;
 use crate::telemetry;
 
 /// How many times [`Steps::next`] is called.
@@ -27,13 +26,7 @@ const STEPS: u32 = 3;
 
 /// Serve until told to stop.
 pub(crate) async fn run(args: System, output: Output, environment: Environment) -> Result<ExitCode> {
-    telemetry::log(environment.log.as_deref(), environment.log_format.as_deref())?;
-    let mut signals = Signals::listen()?;
-    let server = tokio::select! {
-        it = start(&args, output, &environment) => it?,
-        () = signals.next() => anyhow::bail!("interrupted"),
-    };
-    server.run(signals).await
+    site::serve(&environment, "madbase-system", start(&args, output, &environment)).await
 }
 
 async fn start(args: &System, output: Output, environment: &Environment) -> Result<Server> {

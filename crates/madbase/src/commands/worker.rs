@@ -12,7 +12,7 @@ use http::{Response, StatusCode};
 use serde_json::json;
 use store::mtls::Clients;
 
-use super::site::{Banner, Site};
+use super::site::{self, Banner, Site};
 use crate::banner::http_url;
 use crate::cli::Worker;
 use crate::node::Load;
@@ -23,7 +23,6 @@ use crate::roles;
 use crate::run_file::RunFile;
 use crate::server::{Life, Server, serve};
 use crate::settings::Environment;
-use crate::signals::Signals;
 use crate::telemetry;
 
 /// How many times [`Steps::next`] is called.
@@ -31,13 +30,7 @@ const STEPS: u32 = 3;
 
 /// Serve until told to stop.
 pub(crate) async fn run(args: Worker, output: Output, environment: Environment) -> Result<ExitCode> {
-    telemetry::log(environment.log.as_deref(), environment.log_format.as_deref())?;
-    let mut signals = Signals::listen()?;
-    let server = tokio::select! {
-        it = start(&args, output, &environment) => it?,
-        () = signals.next() => anyhow::bail!("interrupted"),
-    };
-    server.run(signals).await
+    site::serve(&environment, "madbase-worker", start(&args, output, &environment)).await
 }
 
 async fn start(args: &Worker, output: Output, environment: &Environment) -> Result<Server> {

@@ -61,6 +61,7 @@ pub(crate) fn environment(role: Role, environment: &Environment) -> Vec<String> 
     let format = environment.log_format.as_deref().filter(|it| !["text", "json"].contains(it));
     tell(format.map(|_| "MADBASE_LOG_FORMAT: expected text or json".to_owned()));
     tell(environment.cache_ttl().err().map(|it| it.to_string()));
+    problems.extend(environment.traces.problems());
     problems
 }
 

@@ -72,7 +72,7 @@ const NODES: &[Role] = &[Role::System, Role::Proxy, Role::Worker];
 const SERVING: &[Role] = &[Role::Start, Role::Proxy, Role::Worker];
 
 /// All settings without a flag.
-pub(crate) const PLAIN: [Plain; 10] = [
+pub(crate) const PLAIN: [Plain; 16] = [
     secret("database-url", &["DATABASE_URL"], &Role::ALL),
     secret("redis-url", &["REDIS_URL"], &Role::ALL),
     open("cache-ttl-seconds", &["CACHE_TTL_SECONDS"], SERVING),
@@ -84,6 +84,12 @@ pub(crate) const PLAIN: [Plain; 10] = [
     open("log", &["MADBASE_LOG", "RUST_LOG"], &Role::ALL),
     open("log-format", &["MADBASE_LOG_FORMAT"], &Role::ALL),
     open("postgres-bin", &["MADBASE_POSTGRES_BIN"], &[Role::Start]),
+    open("otlp-endpoint", &["OTEL_EXPORTER_OTLP_ENDPOINT"], SERVING),
+    secret("otlp-headers", &["OTEL_EXPORTER_OTLP_HEADERS"], SERVING),
+    open("otel-service-name", &["OTEL_SERVICE_NAME"], SERVING),
+    open("otel-traces-sampler", &["OTEL_TRACES_SAMPLER"], SERVING),
+    open("otel-traces-sampler-arg", &["OTEL_TRACES_SAMPLER_ARG"], SERVING),
+    open("otel-sdk-disabled", &["OTEL_SDK_DISABLED"], SERVING),
 ];
 
 /// The only setting that has a flag and a variable that are not the same.
