@@ -3,8 +3,13 @@
 -- do anything. Only where every change of code is told of; elsewhere both are taken for granted.
 with schemas as (
     select oid from pg_catalog.pg_namespace where nspname not in ('pg_catalog', 'information_schema')
+), own as (
+    -- What realtime asks policies by: for its own service, and undone at once.
+    select p.oid from pg_catalog.pg_proc p where p.pronamespace = pg_catalog.to_regnamespace('realtime')
+        and p.proowner = pg_catalog.to_regrole('supabase_realtime_admin') and p.proname in ('put_message', 'rights')
 ), code (text) as (
     select p.prosrc from pg_catalog.pg_proc p where p.pronamespace in (select oid from schemas)
+        and p.oid not in (select oid from own)
     union all
     select pg_catalog.pg_get_function_sqlbody(p.oid) from pg_catalog.pg_proc p where p.prosqlbody is not null
         and p.pronamespace in (select oid from schemas)
