@@ -51,7 +51,7 @@ pub use limit::{Limit, Limited, Limiter};
 pub use listen::{Notification, Notifications};
 pub use lock::{DistributedLock, Locks};
 pub use migrate::migrate;
-pub use redis::{Messages, Redis, RedisSettings};
+pub use redis::{Member, Messages, Redis, RedisSettings};
 pub use replicas::{CallerKey, ReplicaSettings};
 pub use server::{Defaults, Server};
 pub use services::{Prepared, Question, ServiceClient};

@@ -6,6 +6,7 @@
 
 mod link;
 mod measures;
+mod members;
 mod messages;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub(crate) use link::Link;
+pub use members::Member;
 pub use messages::Messages;
 
 use crate::Error;
