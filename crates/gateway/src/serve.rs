@@ -116,7 +116,10 @@ pub struct Peer {
     pub encrypted: bool,
     /// The node of ours that it is, by its certificate.
     pub node: Option<Arc<NodeName>>,
-    shutdown: CancellationToken,
+    /// How often its requests are polled when nothing happens; by HTTP/2 they are not.
+    looks: Option<Duration>,
+    /// Cloning the token itself would take its lock.
+    shutdown: Arc<CancellationToken>,
 }
 
 impl Peer {
@@ -124,6 +127,11 @@ impl Peer {
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.shutdown.is_cancelled()
+    }
+
+    /// How often a request that came by it is polled when nothing happens, if that is certain.
+    pub(crate) fn looks(&self) -> Option<Duration> {
+        self.looks
     }
 
     pub(crate) fn hop(&self) -> Hop {
@@ -143,6 +151,7 @@ pub async fn serve(
     let requests = Arc::new(Requests::default());
     let signals = Signals { draining: CancellationToken::new(), cut: CancellationToken::new() };
     let connections = TaskTracker::new();
+    let stopping = Arc::new(shutdown.clone());
     let slots = Arc::new(Semaphore::new(settings.max_connections));
     let mut end = std::pin::pin!(async {
         shutdown.cancelled().await;
@@ -158,7 +167,8 @@ pub async fn serve(
             () = &mut end => break,
             next = next => next,
         };
-        let peer = Peer { address, encrypted: false, node: None, shutdown: shutdown.clone() };
+        let peer =
+            Peer { address, encrypted: false, node: None, looks: None, shutdown: Arc::clone(&stopping) };
         let connection =
             Connection { peer, settings, endpoint: endpoint.clone(), requests: Arc::clone(&requests) };
         let signals = signals.clone();

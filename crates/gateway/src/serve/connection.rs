@@ -1,12 +1,16 @@
 //! One connection, from its first byte to its last.
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use http::{HeaderValue, Method, Request, Response, Version, header};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
@@ -14,7 +18,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::activity::{Activity, InFlight, Requests, Verdict, Watched};
@@ -27,6 +31,9 @@ use crate::{Endpoint, Tls};
 const MAX_HEAD_BYTES: u32 = 64 * 1024;
 /// Requests at once on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 256;
+
+/// By how much a look may come late on a busy machine.
+const LATE: Duration = Duration::from_secs(1);
 
 /// What ends connections from outside.
 #[derive(Debug, Clone)]
@@ -75,36 +82,45 @@ impl Connection {
         let activity = Activity::new(self.requests);
         let io = TokioIo::new(Watched { stream, activity: Arc::clone(&activity) });
         let (endpoint, peer, served) = (self.endpoint, self.peer, Arc::clone(&activity));
+        let looks = self.settings.shortest_silence() + LATE;
         let service = service_fn(move |request| {
-            let in_flight = served.begin(request.version() == Version::HTTP_2);
-            answer(endpoint.clone(), peer.clone(), in_flight, request)
+            let multiplexed = request.version() == Version::HTTP_2;
+            let in_flight = served.begin(multiplexed);
+            // Requests by HTTP/2 are tasks of their own.
+            let peer = Peer { looks: (!multiplexed).then_some(looks), ..peer.clone() };
+            answer(endpoint.clone(), peer, in_flight, request)
         });
         let builder = builder();
         let mut connection = std::pin::pin!(builder.serve_connection_with_upgrades(io, service));
-        let (mut ending, mut next_look) = (false, first_look(&activity, &self.settings));
+        let mut asides = signals.asides(first_look(&activity, &self.settings));
+        let mut ending = false;
         loop {
-            tokio::select! {
+            let aside = tokio::select! {
                 biased;
-                end = connection.as_mut() => {
-                    match end {
-                        Ok(()) => break,
-                        Err(error) => return events::emit(Event::ConnectionFailed(error.as_ref())),
-                    }
-                }
-                () = signals.cut.cancelled() => return,
-                () = signals.draining.cancelled(), if !ending => {
+                end = connection.as_mut() => match end {
+                    Ok(()) => break,
+                    Err(error) => return events::emit(Event::ConnectionFailed(error.as_ref())),
+                },
+                Some(aside) = asides.next() => aside,
+            };
+            let verdict = match aside {
+                Aside::Cut => return,
+                Aside::Drain => Verdict::Idle,
+                Aside::Look => activity.judge(&self.settings),
+            };
+            let next_look = match verdict {
+                Verdict::Wait(until) => until,
+                Verdict::Idle if !ending => {
                     ending = true;
                     connection.as_mut().graceful_shutdown();
+                    Instant::now() + self.settings.head_timeout
                 }
-                () = sleep_until(next_look) => match activity.judge(&self.settings) {
-                    Verdict::Wait(until) => next_look = until,
-                    Verdict::Idle if !ending => {
-                        ending = true;
-                        next_look = tokio::time::Instant::now() + self.settings.head_timeout;
-                        connection.as_mut().graceful_shutdown();
-                    }
-                    Verdict::Idle | Verdict::Stalled => return,
-                },
+                // It is ending already.
+                Verdict::Idle if matches!(aside, Aside::Drain) => continue,
+                Verdict::Idle | Verdict::Stalled => return,
+            };
+            if matches!(aside, Aside::Look) {
+                asides.push(look(next_look));
             }
         }
         if let Some(tunnel) = activity.tunnel() {
@@ -116,10 +132,37 @@ impl Connection {
     }
 }
 
-fn first_look(activity: &Activity, settings: &ServeSettings) -> tokio::time::Instant {
+/// What may happen to a connection beside its bytes.
+#[derive(Debug, Clone, Copy)]
+enum Aside {
+    Cut,
+    Drain,
+    /// It is time to look whether it is silent.
+    Look,
+}
+
+/// Polled only when one of them has something to say, not with every byte.
+type Asides = FuturesUnordered<Pin<Box<dyn Future<Output = Aside> + Send>>>;
+
+impl Signals {
+    fn asides(&self, first_look: Instant) -> Asides {
+        let (cut, draining) = (self.cut.clone(), self.draining.clone());
+        let asides = Asides::new();
+        asides.push(Box::pin(cut.cancelled_owned().map(|()| Aside::Cut)));
+        asides.push(Box::pin(draining.cancelled_owned().map(|()| Aside::Drain)));
+        asides.push(look(first_look));
+        asides
+    }
+}
+
+fn look(at: Instant) -> Pin<Box<dyn Future<Output = Aside> + Send>> {
+    Box::pin(sleep_until(at).map(|()| Aside::Look))
+}
+
+fn first_look(activity: &Activity, settings: &ServeSettings) -> Instant {
     match activity.judge(settings) {
         Verdict::Wait(until) => until,
-        Verdict::Idle | Verdict::Stalled => tokio::time::Instant::now(),
+        Verdict::Idle | Verdict::Stalled => Instant::now(),
     }
 }
 
