@@ -33,6 +33,6 @@ pub use settings::{
     AuthSettings, CaptchaProvider, FactorUse, HookSettings, MailTemplate, OAuthServerSettings, OpenApiMode,
     ProviderSettings, ResponseCache, RestSettings, SmsProvider, SmtpSettings, Verbosity,
 };
-pub use settings::{LimitSettings, RateLimits};
+pub use settings::{LimitSettings, RateLimits, RealtimeSettings};
 pub use settings::{SettingError, parse_truth};
 pub use vault::{Vault, VaultError};

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::jwt::KeyRing;
-use crate::settings::{AuthSettings, LimitSettings, RestSettings};
+use crate::settings::{AuthSettings, LimitSettings, RealtimeSettings, RestSettings};
 use crate::{Dependence, Vault};
 
 /// The key of a project's row; never shown where [`ProjectRef`] will do.
@@ -155,6 +155,8 @@ pub struct Project {
     pub rest: RestSettings,
     /// How many requests it takes.
     pub limits: LimitSettings,
+    /// Settings of realtime.
+    pub realtime: RealtimeSettings,
     /// Grows with every change; part of the key of whatever is cached about the project.
     pub version: i64,
 }

@@ -7,6 +7,7 @@ mod external;
 mod guard;
 mod limits;
 mod phone;
+mod realtime;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +15,7 @@ pub use external::{OAuthServerSettings, ProviderSettings};
 pub use guard::{CaptchaProvider, HookSettings, MailTemplate};
 pub use limits::{LimitSettings, RateLimits};
 pub use phone::{FactorUse, SmsProvider};
+pub use realtime::RealtimeSettings;
 use serde::{Deserialize, Serialize};
 
 mod named;

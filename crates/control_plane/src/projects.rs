@@ -285,6 +285,7 @@ impl ControlPlane {
             auth: settings.auth,
             rest: settings.rest,
             limits: settings.limits,
+            realtime: settings.realtime,
             version: row.version,
         }))
     }

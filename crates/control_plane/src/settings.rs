@@ -9,9 +9,10 @@ mod factors;
 mod guard;
 mod hidden;
 mod limits;
+mod realtime;
 mod names;
 
-use common::{AuthSettings, LimitSettings, RestSettings};
+use common::{AuthSettings, LimitSettings, RealtimeSettings, RestSettings};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -25,6 +26,7 @@ pub(crate) struct Settings {
     pub(crate) auth: AuthSettings,
     pub(crate) rest: RestSettings,
     pub(crate) limits: LimitSettings,
+    pub(crate) realtime: RealtimeSettings,
 }
 
 impl Settings {
@@ -44,12 +46,14 @@ impl Settings {
             auth: serde_json::from_value(service("auth")).map_err(|it| ("auth", it))?,
             rest: serde_json::from_value(service("rest")).map_err(|it| ("rest", it))?,
             limits: serde_json::from_value(service("limits")).map_err(|it| ("limits", it))?,
+            realtime: serde_json::from_value(service("realtime")).map_err(|it| ("realtime", it))?,
         })
     }
 
     /// For people: secrets are null.
     pub(crate) fn shown(&self) -> Value {
-        let mut shown = json!({"auth": self.auth, "rest": self.rest, "limits": self.limits});
+        let mut shown =
+            json!({"auth": self.auth, "rest": self.rest, "limits": self.limits, "realtime": self.realtime});
         hidden::strip(&mut shown);
         shown
     }
@@ -96,6 +100,7 @@ impl Settings {
         factors::check(auth)?;
         external::check(auth)?;
         limits::check(&self.limits)?;
+        realtime::check(&self.realtime)?;
         guard::check(auth)
     }
 }
@@ -110,6 +115,8 @@ pub(crate) struct Change {
     rest: Option<Option<Map<String, Value>>>,
     #[serde(default, deserialize_with = "present")]
     limits: Option<Option<Map<String, Value>>>,
+    #[serde(default, deserialize_with = "present")]
+    realtime: Option<Option<Map<String, Value>>>,
 }
 
 /// Tells `null` (`Some(None)`) from a field that is not there (`None`).
@@ -126,7 +133,9 @@ impl Change {
     /// [`Error::Body`] names the service and the field.
     pub(crate) fn apply(&self, stored: &Value, secrets: &mut Secrets) -> Result<Value, Error> {
         let mut merged = stored.as_object().cloned().unwrap_or_default();
-        for (service, change) in [("auth", &self.auth), ("rest", &self.rest), ("limits", &self.limits)] {
+        let changes =
+            [("auth", &self.auth), ("rest", &self.rest), ("limits", &self.limits), ("realtime", &self.realtime)];
+        for (service, change) in changes {
             match change {
                 None => {}
                 Some(None) => drop(merged.remove(service)),
@@ -154,7 +163,8 @@ impl Change {
     pub(crate) fn described(&self) -> Value {
         let own = |fields: &Map<String, Value>| names::ours(fields.clone(), &Map::new());
         let auth = self.auth.as_ref().map(|it| it.as_ref().map(own));
-        let mut shown = json!({"auth": auth, "rest": self.rest, "limits": self.limits});
+        let mut shown =
+            json!({"auth": auth, "rest": self.rest, "limits": self.limits, "realtime": self.realtime});
         hidden::strip(&mut shown);
         shown
     }

@@ -95,6 +95,28 @@ impl Door<'_> {
         Ok(Admitted { caller, authorization: swapped(credentials, key.as_ref()) })
     }
 
+    /// The caller of realtime: the token's, else the key's. A token that is refused is told why, also as a key: sockets
+    /// have nothing else to show. One that names no role comes in with none, and realtime refuses it in its own words.
+    pub(crate) fn admit_to_realtime(&self, credentials: &Credentials<'_>) -> Result<Admitted, Error> {
+        let verify = |token: &str| {
+            let claims = self.tokens.verify(self.project, (token, Purpose::Caller), self.now_secs);
+            claims.map(|it| self.caller(it)).map_err(Error::Token)
+        };
+        let key = match credentials.key() {
+            Some(key) if is_opaque(key) => Some(self.key(key)?),
+            Some(key) => Some(Key { caller: verify(key)?, token: key }),
+            None if self.needs_key => return Err(Error::NoKey),
+            None => None,
+        };
+        let caller = match (credentials.token().filter(|it| !it.is_empty()), &key) {
+            (Some(token), Some(key)) if token == key.token => key.caller.clone(),
+            (Some(token), _) => verify(token)?,
+            (None, Some(key)) => key.caller.clone(),
+            (None, None) => self.anonymous().ok_or(Error::AnonymousDisabled)?,
+        };
+        Ok(Admitted { caller, authorization: swapped(credentials, key.as_ref()) })
+    }
+
     fn key<'k>(&'k self, key: &'k str) -> Result<Key<'k>, Error> {
         if !is_opaque(key) {
             let claims = self

@@ -34,6 +34,8 @@ pub struct Config {
     pub auth: ServiceLimits,
     /// Bounds of requests to `/rest/v1`: 10 MiB, 60 s.
     pub data_api: ServiceLimits,
+    /// Bounds of requests to `/realtime/v1` before they become WebSockets: 5 MiB, 30 s.
+    pub realtime: ServiceLimits,
     /// How long a project's configuration is used before it is asked for again (REQ H8: 60 s).
     pub project_ttl: Duration,
     /// How long a project that does not exist, or whose configuration is stale, is not asked for again.
@@ -72,6 +74,7 @@ impl Default for Config {
             metrics_open: false,
             auth: ServiceLimits { max_body_bytes: 1024 * 1024, timeout: Duration::from_secs(30) },
             data_api: ServiceLimits { max_body_bytes: 10 * 1024 * 1024, timeout: Duration::from_secs(60) },
+            realtime: ServiceLimits { max_body_bytes: 5 * 1024 * 1024, timeout: Duration::from_secs(30) },
             project_ttl: Duration::from_secs(60),
             project_retry: Duration::from_secs(5),
             project_stale: Duration::from_secs(3600),

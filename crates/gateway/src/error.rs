@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `/rest/v1` | PostgREST's `{code, details, hint, message}` and `Proxy-Status` |
 //! | `/auth/v1` | GoTrue's `{code, error_code, msg}`, or `{code, message}` when the client names an API version |
-//! | anything else, and refused keys everywhere | `{message}`, with `hint` when there is one |
+//! | `/realtime/v1` | Realtime's `{error, message}` |
+//! | anything else, and refused keys of the two above | `{message}`, with `hint` when there is one |
 
 use axum::body::Body;
 use common::{ErrorKind, ProjectRef, Verbosity, jwt};
@@ -206,6 +207,7 @@ impl Error {
         let body = match target {
             Target::DataApi if !about_the_key => self.as_postgrest(verbosity, &mut headers),
             Target::Auth if !about_the_key => self.as_gotrue(version, &mut headers),
+            Target::Realtime => self.as_realtime(),
             Target::Auth
             | Target::DataApi
             | Target::NotBuilt
@@ -255,6 +257,16 @@ impl Error {
         json!({ "code": self.status().as_u16(), "error_code": self.code(), "msg": self.to_string() })
     }
 
+    /// Sockets are refused with `error`, requests with `message`.
+    fn as_realtime(&self) -> Value {
+        let text = match self {
+            Self::NoKey => "API key is missing".to_owned(),
+            Self::Token(error) => jwt_in_realtime_s_words(error).to_owned(),
+            other => other.to_string(),
+        };
+        json!({ "error": text, "message": text })
+    }
+
     fn as_message(&self) -> Value {
         match self.hint() {
             Some(hint) => json!({ "message": self.to_string(), "hint": hint }),
@@ -298,6 +310,20 @@ impl Error {
             | Self::Panicked
             | Self::Broken => {}
         }
+    }
+}
+
+fn jwt_in_realtime_s_words(error: &jwt::Error) -> &'static str {
+    match error {
+        jwt::Error::Expired => "Token has expired",
+        jwt::Error::Key | jwt::Error::Signature | jwt::Error::Algorithm => "Failed to validate JWT signature",
+        jwt::Error::NotYetValid | jwt::Error::IssuedInFuture => "The token is not valid yet",
+        jwt::Error::Audience | jwt::Error::BadAudience => "The token is for another audience",
+        jwt::Error::Empty
+        | jwt::Error::Parts(_)
+        | jwt::Error::Malformed
+        | jwt::Error::Claims
+        | jwt::Error::NotANumber(_) => "The token provided is not a valid JWT",
     }
 }
 

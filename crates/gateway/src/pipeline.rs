@@ -8,7 +8,7 @@ use axum::body::Body;
 use common::{ClientAddress, Configured, Project, ProjectRef, PublicUrl, RequestId, Verbosity};
 use futures_util::FutureExt as _;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use tokio::time::{Instant, timeout};
 
 use crate::admission::{Admitted, Door};
@@ -170,6 +170,9 @@ async fn answer(gateway: &Inner, visit: &mut Visit, request: Request<Body>) -> R
         Target::DataApi => {
             forward(gateway, visit, request, (&gateway.services.data_api, gateway.config.data_api)).await
         }
+        Target::Realtime => {
+            forward(gateway, visit, request, (&gateway.services.realtime, gateway.config.realtime)).await
+        }
         Target::NotBuilt => Err(Error::NotBuilt { prefix: visit.route.prefix }),
         Target::Health => operations::health(&visit.method),
         Target::Ready => operations::ready(gateway, visit.peer.as_ref(), &visit.method).await,
@@ -247,7 +250,10 @@ async fn forward(
         return Err(Error::BodyTooLarge { max_bytes: limits.max_body_bytes });
     }
     let response = answer.unwrap_or(Err(Error::Timeout))?;
-    if response.extensions().get::<Tunnel>().is_some() {
+    // Only realtime ends HTTP on a connection; elsewhere a status may be what a project's function made up.
+    let switches =
+        visit.route.target == Target::Realtime && response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if switches || response.extensions().get::<Tunnel>().is_some() {
         return Ok(response);
     }
     framing::reframe(&visit.method, response)
@@ -343,8 +349,10 @@ fn admit(
     if gateway.config.direct {
         return door.admit_directly(credentials.bearer);
     }
-    if route.target == Target::DataApi {
-        return door.admit_to_data(&credentials);
+    match route.target {
+        Target::DataApi => return door.admit_to_data(&credentials),
+        Target::Realtime => return door.admit_to_realtime(&credentials),
+        _ => {}
     }
     let path = request.uri().path().get(route.cut_bytes..).unwrap_or_default();
     door.admit_to_auth(&credentials, route.target.is_open(path))

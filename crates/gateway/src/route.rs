@@ -7,6 +7,8 @@ pub(crate) enum Target {
     Auth,
     /// `/rest/v1`.
     DataApi,
+    /// `/realtime/v1`.
+    Realtime,
     /// A prefix that clients know and that nobody serves yet.
     NotBuilt,
     /// `/health`: the process is alive.
@@ -40,7 +42,7 @@ const PREFIXES: [(&str, Target); 7] = [
     ("/rest/v1", Target::DataApi),
     ("/auth/v1", Target::Auth),
     ("/storage/v1", Target::NotBuilt),
-    ("/realtime/v1", Target::NotBuilt),
+    ("/realtime/v1", Target::Realtime),
     ("/functions/v1", Target::NotBuilt),
     ("/graphql/v1", Target::NotBuilt),
     ("/.well-known/acme-challenge", Target::Challenge),
@@ -83,6 +85,7 @@ impl Target {
         match self {
             Self::Auth => "auth",
             Self::DataApi => "data_api",
+            Self::Realtime => "realtime",
             Self::NotBuilt => "not_built",
             Self::Health | Self::Ready | Self::Metrics | Self::Challenge => "operations",
             Self::Nobody => "none",

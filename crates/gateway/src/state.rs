@@ -23,6 +23,8 @@ pub struct Services {
     pub auth: Endpoint,
     /// Answers `/rest/v1`.
     pub data_api: Endpoint,
+    /// Answers `/realtime/v1`, by WebSocket too.
+    pub realtime: Endpoint,
 }
 
 /// Gives the metrics of the process as Prometheus text.

@@ -18,6 +18,7 @@ use data_api::DataApi;
 use gateway::{
     Endpoint, Gateway, RateLimitConfig, RateLimitMiddleware, ResponseCache, ResponseCacheSettings,
 };
+use realtime::Realtime;
 use secrecy::SecretString;
 use store::{Databases, Notification, PoolSettings, Redis, RedisSettings, ReplicaSettings, Spool};
 
@@ -102,6 +103,10 @@ impl Base {
         DataApi::new(data_api::Config::default(), self.databases.clone())
     }
 
+    fn realtime(&self) -> Realtime {
+        Realtime::new(realtime::Config::default(), self.databases.clone(), &self.redis)
+    }
+
     /// Where a gateway keeps answers of the data API; not on workers, whose proxies do.
     fn responses(&self) -> ResponseCache {
         let settings =
@@ -172,6 +177,11 @@ fn control_config(installation: &Installation) -> control_plane::Config {
 /// The data API as the gateway calls it.
 pub(crate) fn serve_data(api: DataApi) -> Endpoint {
     Endpoint::new(move |request| api.clone().answer(request))
+}
+
+/// Realtime as the gateway calls it.
+pub(crate) fn serve_realtime(realtime: Realtime) -> Endpoint {
+    Endpoint::new(move |request| realtime.clone().answer(request))
 }
 
 /// The gateway's directory: the control plane knows projects, the data API what their databases say about it.

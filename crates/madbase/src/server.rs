@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use gateway::{Drained, Endpoint, Listener, ServeSettings};
+use realtime::Realtime;
 use store::Databases;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -46,7 +47,7 @@ pub(crate) struct Server {
     pub(crate) postgres: Postgres,
     /// The pools.
     pub(crate) databases: Databases,
-    /// What was opened by [`serve`].
+    /// What was opened by [`serve`], and [`drain_sockets`].
     pub(crate) listeners: Vec<JoinHandle<Drained>>,
     /// Tells everything to end.
     pub(crate) life: Life,
@@ -87,6 +88,17 @@ pub(crate) fn serve(
     life: &Life,
 ) -> JoinHandle<Drained> {
     tokio::spawn(gateway::serve(listener.into(), endpoint.into(), settings, life.draining.clone()))
+}
+
+/// The sockets of `realtime` reconnect elsewhere when `life` drains, in the time that requests have to finish.
+pub(crate) fn drain_sockets(realtime: Realtime, settings: ServeSettings, life: &Life) -> JoinHandle<Drained> {
+    let draining = life.draining.clone();
+    tokio::spawn(async move {
+        draining.cancelled().await;
+        sleep(settings.drain_delay).await;
+        let drained = realtime.drain(settings.drain_deadline).await;
+        Drained { finished: drained.told.saturating_sub(drained.left), cut: drained.left }
+    })
 }
 
 /// Whoever asks twice does not want to wait.

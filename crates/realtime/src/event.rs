@@ -1,11 +1,14 @@
 //! What a topic's subscribers are sent: written once per protocol version, shared by all who receive it.
 //!
 //! Version 1.0.0 of the protocol is a JSON object, 2.0.0 a JSON array (`[join_ref, ref, topic, event, payload]`) or, for
-//! broadcasts, a binary frame. Pushed events have neither reference, so that one text serves every subscriber.
+//! broadcasts of bytes, a binary frame. Pushed events have neither reference, so that one frame serves every subscriber.
 
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+
+/// The name of events that clients and SQL send.
+pub(crate) const BROADCAST: &str = "broadcast";
 
 /// An event of a topic.
 #[derive(Debug)]
@@ -35,7 +38,7 @@ pub(crate) enum Payload {
     },
 }
 
-/// Frames of one event.
+/// WebSocket frames of one event, heads included; empty for a version that cannot carry it.
 #[derive(Debug, Default)]
 pub(crate) struct Frames {
     pub(crate) v1: OnceLock<Bytes>,
@@ -47,5 +50,25 @@ impl Event {
     pub(crate) fn json(topic: &Arc<str>, name: &'static str, payload: impl Into<Bytes>) -> Arc<Self> {
         let (topic, payload) = (Arc::clone(topic), Payload::Json(payload.into()));
         Arc::new(Self { topic, name, payload, frames: Frames::default() })
+    }
+
+    /// A broadcast; `meta` is a JSON object or empty.
+    pub(crate) fn broadcast(
+        topic: &Arc<str>,
+        event: &str,
+        (meta, body): (Bytes, Bytes),
+        is_json: bool,
+    ) -> Arc<Self> {
+        let payload = Payload::Broadcast { event: event.into(), meta, body, is_json };
+        Arc::new(Self { topic: Arc::clone(topic), name: BROADCAST, payload, frames: Frames::default() })
+    }
+
+    /// About how much memory it takes while it waits to be written.
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.topic.len()
+            + match &self.payload {
+                Payload::Json(payload) => payload.len(),
+                Payload::Broadcast { event, meta, body, .. } => event.len() + meta.len() + body.len(),
+            }
     }
 }

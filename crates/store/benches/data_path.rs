@@ -127,6 +127,7 @@ fn project(user: &str) -> Project {
         auth: AuthSettings::default(),
         rest: RestSettings::default(),
         limits: common::LimitSettings::default(),
+        realtime: common::RealtimeSettings::default(),
         version: 1,
         vault: common::Vault::new(&[7; 32]).unwrap(),
     }

@@ -115,6 +115,7 @@ mod tests {
             auth: AuthSettings::default(),
             rest: RestSettings::default(),
             limits: common::LimitSettings::default(),
+            realtime: common::RealtimeSettings::default(),
             version: 1,
         }
     }

@@ -152,7 +152,8 @@ fn may_write(target: Target, method: &Method, path: &str) -> bool {
     let is_safe = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
     let reads = ["/user", "/settings", "/health"];
     let reads = reads.contains(&path) || path.starts_with("/.well-known/");
-    !is_safe || (target == Target::Auth && *method != Method::OPTIONS && !reads)
+    // Broadcasts change nothing that is kept.
+    (!is_safe && target != Target::Realtime) || (target == Target::Auth && *method != Method::OPTIONS && !reads)
 }
 
 impl Reading {

@@ -52,6 +52,7 @@ pub(crate) fn project(reference: &str, version: i64) -> Project {
         auth: common::AuthSettings::default(),
         rest: common::RestSettings::default(),
         limits: common::LimitSettings::default(),
+        realtime: common::RealtimeSettings::default(),
         version,
     }
 }
@@ -166,7 +167,8 @@ impl World {
         directory: Arc<dyn Directory>,
         data_api: Endpoint,
     ) -> Self {
-        let services = Services { auth: Endpoint::behind(service("auth")), data_api };
+        let realtime = Endpoint::behind(service("realtime"));
+        let services = Services { auth: Endpoint::behind(service("auth")), data_api, realtime };
         let metrics = Metrics(Arc::new(|| "madbase_up 1\n".into()));
         let gateway = Gateway::new(config, directory, services, metrics);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -111,8 +111,11 @@ fn build(
         ..data_api::Config::default()
     };
     let data_api = DataApi::new(config, databases.clone());
-    let services =
-        gateway::Services { auth: Router::new().into(), data_api: roles::serve_data(data_api.clone()) };
+    let services = gateway::Services {
+        auth: Router::new().into(),
+        data_api: roles::serve_data(data_api.clone()),
+        realtime: Router::new().into(),
+    };
     let sole = Arc::new(Sole::new(settings, options, databases.clone(), data_api)?);
     let config = gateway::Config {
         direct: !rest_v1,

@@ -17,7 +17,7 @@ use crate::progress::Steps;
 use crate::roles::{self, Installation};
 use crate::run_file::RunFile;
 use crate::secrets::Secrets;
-use crate::server::{Life, Server, serve};
+use crate::server::{Life, Server, drain_sockets, serve};
 use crate::settings::Environment;
 use crate::signals::Signals;
 use crate::telemetry;
@@ -111,6 +111,7 @@ async fn bring_up(
     if let Some((port, secure)) = ground.tls {
         listeners.push(serve((port.listen()?, secure.open()), parts.api, settings, &life));
     }
+    listeners.push(drain_sockets(parts.realtime, settings, &life));
     let (layout, lock, databases) = (ground.layout, ground.lock, parts.databases);
     let server = Server { layout, lock, postgres, databases, listeners, life };
     steps.done();

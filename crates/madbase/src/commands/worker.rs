@@ -1,4 +1,4 @@
-//! `madbase worker`: the data API of a cluster, on a private address.
+//! `madbase worker`: the data API and realtime of a cluster, on a private address.
 
 use std::process::ExitCode;
 
@@ -21,7 +21,7 @@ use crate::ports::Port;
 use crate::progress::Steps;
 use crate::roles;
 use crate::run_file::RunFile;
-use crate::server::{Life, Server, serve};
+use crate::server::{Life, Server, drain_sockets, serve};
 use crate::settings::Environment;
 use crate::telemetry;
 
@@ -67,7 +67,8 @@ async fn start(args: &Worker, output: Output, environment: &Environment) -> Resu
         }
     };
     let banner = Banner { api_url: Some(api_url.clone()), ..Banner::new("worker", &site.layout) };
-    let listeners = vec![serve(listener, api, settings, &life)];
+    let mut listeners = vec![serve(listener, api, settings, &life)];
+    listeners.extend(parts.realtime.map(|it| drain_sockets(it, settings, &life)));
     site.beat(member, (parts.control_plane, place), load, &life)?;
     RunFile::now(Some(api_url), None, None).write(&site.layout)?;
     steps.done();

@@ -1,4 +1,4 @@
-//! The muscle of a cluster: the data API behind a gateway of its own, which verifies keys and tokens again.
+//! The muscle of a cluster: the data API and realtime behind a gateway of its own, which verifies keys and tokens again.
 
 use std::time::Duration;
 
@@ -6,9 +6,10 @@ use anyhow::Result;
 use axum::Router;
 use control_plane::ControlPlane;
 use gateway::{Endpoint, Gateway};
+use realtime::Realtime;
 use store::{Databases, Redis};
 
-use super::{Base, Installation, serve_data};
+use super::{Base, Installation, serve_data, serve_realtime};
 use crate::telemetry::Render;
 
 /// What proxies and workers serve.
@@ -22,23 +23,29 @@ pub(crate) struct Parts {
     pub(crate) control_plane: ControlPlane,
     /// What processes share.
     pub(crate) redis: Redis,
+    /// Whose sockets are told when the process ends; none on proxies.
+    pub(crate) realtime: Option<Realtime>,
 }
 
 /// Wire it; waits at most `patience` until the system node has prepared the databases.
 pub(crate) async fn worker(installation: Installation, patience: Duration, render: Render) -> Result<Parts> {
     let base = Base::read(&installation, patience).await?;
     // Auth is not served here; it tells which sessions have ended.
-    let (auth, data_api) = (base.auth(), base.data_api());
-    let services = gateway::Services { auth: Router::new().into(), data_api: serve_data(data_api.clone()) };
+    let (auth, data_api, realtime) = (base.auth(), base.data_api(), base.realtime());
+    let services = gateway::Services {
+        auth: Router::new().into(),
+        data_api: serve_data(data_api.clone()),
+        realtime: serve_realtime(realtime.clone()),
+    };
     let gateway = base.gateway(installation, services, (auth, data_api), render);
     gateway.tell_writes(base.control_plane.versions());
-    Ok(base.parts(gateway))
+    Ok(base.parts(gateway, Some(realtime)))
 }
 
 impl Base {
     /// What is served, with what it stands on.
-    pub(super) fn parts(self, gateway: Gateway) -> Parts {
+    pub(super) fn parts(self, gateway: Gateway, realtime: Option<Realtime>) -> Parts {
         let Self { databases, redis, control_plane, .. } = self;
-        Parts { api: gateway::endpoint(gateway), databases, control_plane, redis }
+        Parts { api: gateway::endpoint(gateway), databases, control_plane, redis, realtime }
     }
 }

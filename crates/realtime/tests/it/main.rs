@@ -2,4 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
 #![expect(clippy::panic, reason = "a test that cannot go on must stop")]
 
+mod broadcast;
 mod sql;
+mod world;

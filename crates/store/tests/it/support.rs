@@ -58,6 +58,7 @@ impl Fixture {
             auth: AuthSettings::default(),
             rest: RestSettings::default(),
             limits: common::LimitSettings::default(),
+            realtime: common::RealtimeSettings::default(),
             version: 1,
             vault: common::Vault::new(&[7; 32]).unwrap(),
         }

@@ -160,6 +160,7 @@ impl Gate {
             auth: Endpoint::behind(Router::new().fallback(sign_in)),
             data_api: elsewhere
                 .unwrap_or_else(|| Endpoint::new(move |request| answering.clone().answer(request))),
+            realtime: Router::new().into(),
         };
         let directory = Arc::new(Shelf { projects, data_api });
         let gateway = Gateway::new(Config::default(), directory, services, Metrics(Arc::new(String::new)));

@@ -53,8 +53,8 @@ fn pick(settings: &Value, name: &str) -> Option<Value> {
 
 fn service(name: &str) -> (&str, &str) {
     match name.split_once('.') {
-        Some((service @ ("auth" | "rest" | "limits"), rest)) => (service, rest),
-        _ if matches!(name, "auth" | "rest" | "limits") => (name, ""),
+        Some((service @ ("auth" | "rest" | "limits" | "realtime"), rest)) => (service, rest),
+        _ if matches!(name, "auth" | "rest" | "limits" | "realtime") => (name, ""),
         _ => ("auth", name),
     }
 }

@@ -65,6 +65,7 @@ impl Sole {
             auth: AuthSettings::default(),
             rest: options.rest.clone(),
             limits: common::LimitSettings::default(),
+            realtime: common::RealtimeSettings::default(),
             version: 1,
         };
         let project = RwLock::new(Arc::new(project));

@@ -1,0 +1,116 @@
+//! What all sockets of a process share.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::body::Body;
+use common::{Caller, Project, ProjectRef};
+use http::{Request, Response};
+use store::{Databases, Redis};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::events::Measures;
+use crate::hub::Watch;
+use crate::outbox::Outbox;
+use crate::tenant::Tenant;
+use crate::{Config, Error, api, connect};
+
+/// The realtime service. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Realtime {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What all clones share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) config: Config,
+    pub(crate) databases: Databases,
+    pub(crate) measures: Measures,
+    /// Places for sockets.
+    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) next_id: AtomicU64,
+    /// One of each socket.
+    pub(crate) tasks: TaskTracker,
+    /// No socket is opened any more.
+    pub(crate) draining: CancellationToken,
+    tenants: Mutex<HashMap<ProjectRef, Arc<Tenant>>>,
+    sockets: Mutex<HashMap<u64, Outbox>>,
+    hasher: RandomState,
+}
+
+/// Nobody else is told.
+struct Alone;
+
+impl Watch for Alone {
+    fn changed(&self, _key: &Arc<str>, _has_subscribers: bool) {}
+}
+
+impl Realtime {
+    /// Sockets of the projects in `databases`; `redis` carries messages between processes.
+    #[must_use]
+    pub fn new(config: Config, databases: Databases, redis: &Redis) -> Self {
+        let _ = redis;
+        let slots = Arc::new(Semaphore::new(config.max_sockets));
+        let inner = Inner {
+            config,
+            databases,
+            measures: Measures::new(),
+            slots,
+            next_id: AtomicU64::new(1),
+            tasks: TaskTracker::new(),
+            draining: CancellationToken::new(),
+            tenants: Mutex::default(),
+            sockets: Mutex::default(),
+            hasher: RandomState::new(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The answer to a request that the gateway has admitted.
+    pub async fn answer(self, request: Request<Body>) -> Response<Body> {
+        match self.route(request).await {
+            Ok(response) => response,
+            Err(error) => error.response(),
+        }
+    }
+
+    async fn route(self, request: Request<Body>) -> Result<Response<Body>, Error> {
+        let extensions = request.extensions();
+        let project = extensions.get::<Arc<Project>>().cloned().ok_or(Error::NoCaller)?;
+        let caller = extensions.get::<Caller>().cloned().ok_or(Error::NoCaller)?;
+        match request.uri().path() {
+            "/websocket" => connect::connect(&self.inner, request, (project, caller)),
+            path if path.starts_with("/api/") => api::answer(&self.inner, request, (project, caller)).await,
+            _ => Err(Error::NoRoute),
+        }
+    }
+}
+
+impl Inner {
+    /// The project's part of this process; those that nobody uses are given up.
+    pub(crate) fn tenant(&self, project: &Arc<Project>) -> Arc<Tenant> {
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tenant) = tenants.get(&project.reference) {
+            tenant.meet(project);
+            return Arc::clone(tenant);
+        }
+        tenants.retain(|_, it| Arc::strong_count(it) > 1);
+        let tenant = Tenant::new(Arc::clone(project), Box::new(Alone));
+        tenants.insert(project.reference.clone(), Arc::clone(&tenant));
+        tenant
+    }
+
+    pub(crate) fn sockets(&self) -> MutexGuard<'_, HashMap<u64, Outbox>> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number to know `token` by, without keeping it.
+    pub(crate) fn number_of(&self, token: &str) -> u64 {
+        self.hasher.hash_one(token).max(1)
+    }
+}
