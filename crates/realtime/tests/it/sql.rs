@@ -7,7 +7,7 @@ use testkit::{TestProject, project, run};
 /// What was sent to `topic`, oldest first: event, payload, private.
 async fn sent(admin: &Client, topic: &str) -> Vec<(String, Value, bool)> {
     let text =
-        "select event, payload, private from realtime.messages where topic = $1 order by inserted_at, id";
+        "select event, payload, private from realtime.messages where topic = $1 order by inserted_at, event";
     let rows = admin.query(text, &[&topic]).await.unwrap();
     rows.iter().map(|it| (it.get(0), it.get(1), it.get(2))).collect()
 }
