@@ -365,10 +365,12 @@ fn introduce(
     request: &mut Request<Body>,
     (project, admitted): (Arc<Project>, Admitted),
 ) {
-    let url = match &gateway.config.public_url {
+    // The data API has one answer with an address in it.
+    let needs_url = visit.route.target != Target::DataApi || request.uri().path() == "/";
+    let url = needs_url.then(|| match &gateway.config.public_url {
         Some(url) if project.reference.is_default() => url.trim_end_matches('/').to_owned(),
         Some(_) | None => own_url(&gateway.config, &visit.origin),
-    };
+    });
     if let Some(authorization) = admitted.authorization {
         request.headers_mut().insert(header::AUTHORIZATION, authorization);
     }
@@ -376,7 +378,9 @@ fn introduce(
     extensions.insert(project);
     extensions.insert(admitted.caller);
     extensions.insert(visit.id.clone());
-    extensions.insert(PublicUrl(url.into()));
+    if let Some(url) = url {
+        extensions.insert(PublicUrl(url.into()));
+    }
     if let Some(address) = visit.origin.client {
         extensions.insert(ClientAddress(address));
     }

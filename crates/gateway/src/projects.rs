@@ -12,6 +12,7 @@ use common::{Configured, Dependence, Directory, Project, ProjectRef};
 use metrics::{Counter, counter};
 use moka::Expiry;
 use moka::future::Cache;
+use store::Recent;
 use tokio::time::timeout;
 
 use crate::events::{self, Event};
@@ -26,6 +27,7 @@ pub(crate) struct Projects {
     directory: Arc<dyn Directory>,
     directory_timeout: Duration,
     fresh: Cache<ProjectRef, Entry>,
+    recent: Recent<Arc<Project>>,
     last_known: Cache<ProjectRef, Arc<Project>>,
     missing: Cache<ProjectRef, ()>,
     ttl: Duration,
@@ -58,6 +60,7 @@ impl Projects {
             directory,
             directory_timeout: config.directory_timeout,
             fresh: Cache::builder().max_capacity(config.max_projects).expire_after(OwnLife).build(),
+            recent: Recent::default(),
             last_known: Cache::builder()
                 .max_capacity(config.max_projects)
                 .time_to_live(config.project_stale)
@@ -78,9 +81,29 @@ impl Projects {
             let found = self.directory.find(reference).await.ok().flatten();
             return found.ok_or_else(|| Error::NoDirectory { project: reference.clone() });
         }
+        // Nobody knows the version before he has the project.
+        let (now, changes) = (tokio::time::Instant::now(), self.changes.load(Ordering::Acquire));
+        if let Some(project) = self.recent.get(reference, 0, now) {
+            self.hits.increment(1);
+            return Ok(project);
+        }
+        // By itself in memory: a request that was preceded a moment ago need not be as large.
+        Box::pin(self.look_up(reference, now, changes)).await
+    }
+
+    async fn look_up(
+        &self,
+        reference: &ProjectRef,
+        now: tokio::time::Instant,
+        changes: u64,
+    ) -> Result<Arc<Project>, Error> {
         let known = self.fresh.get(reference).await;
         if known.is_some() { &self.hits } else { &self.misses }.increment(1);
         if let Some(entry) = known {
+            self.recent.put(reference, 0, Arc::clone(&entry.project), now);
+            if self.changes.load(Ordering::Acquire) != changes {
+                self.recent.forget(reference);
+            }
             return Ok(entry.project);
         }
         let found = if self.missing.contains_key(reference) {
@@ -123,6 +146,7 @@ impl Projects {
         self.changes.fetch_add(1, Ordering::AcqRel);
         self.missing.invalidate(reference).await;
         self.fresh.invalidate(reference).await;
+        self.recent.forget(reference);
     }
 
     /// Any configuration may have changed.
@@ -130,6 +154,7 @@ impl Projects {
         self.changes.fetch_add(1, Ordering::AcqRel);
         self.missing.invalidate_all();
         self.fresh.invalidate_all();
+        self.recent.forget_all();
     }
 
     async fn load(&self, reference: &ProjectRef) -> Result<Entry, Absent> {

@@ -11,6 +11,7 @@
 mod flights;
 mod local;
 mod measures;
+mod recent;
 mod registry;
 mod versions;
 
@@ -27,6 +28,7 @@ use serde::de::DeserializeOwned;
 use crate::Redis;
 pub use flights::{Flight, Flights, Follow, Lead};
 use local::{Local, Ticket};
+pub use recent::Recent;
 pub(crate) use registry::{CHANNEL, Registry, keep_hearing};
 pub use versions::{Version, Versions};
 

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::budget::Budget;
 use crate::replicas::{ReplicaSettings, Replicas};
-use crate::{Database, Redis, Server, Spool};
+use crate::{Database, Recent, Redis, Server, Spool};
 
 /// Bounds of the pools; every field is a setting with this default.
 #[derive(Debug, Clone)]
@@ -68,6 +68,7 @@ struct Shared {
     budget: Budget,
     started: Instant,
     cache: Cache<Key, Entry, RandomState>,
+    recent: Recent<Entry>,
     lent: Arc<Lent>,
     hasher: RandomState,
     sweeping: AtomicBool,
@@ -156,9 +157,10 @@ impl Databases {
                 })
                 .build_with_hasher(RandomState::default())
         };
-        let hasher = RandomState::default();
+        let (recent, hasher) = (Recent::default(), RandomState::default());
         let (started, sweeping) = (Instant::now(), AtomicBool::new(false));
-        let shared = Shared { server, replicas, settings, budget, started, cache, lent, hasher, sweeping };
+        let shared =
+            Shared { server, replicas, settings, budget, started, cache, recent, lent, hasher, sweeping };
         Self { shared: Arc::new(shared) }
     }
 
@@ -178,6 +180,17 @@ impl Databases {
     ///
     /// A project with another `version` opens anew when its login, password or database changed.
     pub async fn of(&self, project: &Project) -> Arc<Database> {
+        let now = Instant::now();
+        let recent = self.shared.recent.get(&project.reference, project.version, now);
+        if let Some((entry, database)) = recent.and_then(|it| it.get().map(|database| (it, database))) {
+            entry.used_ms.store(self.shared.ms(now), Ordering::Relaxed);
+            return database;
+        }
+        // By itself in memory, for most requests are not as large.
+        Box::pin(self.find(project)).await
+    }
+
+    async fn find(&self, project: &Project) -> Arc<Database> {
         let shared = &*self.shared;
         let key = shared.key(project);
         loop {
@@ -190,7 +203,9 @@ impl Databases {
             // Empty: evicted between finding and looking.
             let entry = entry.into_value();
             if let Some(database) = entry.get() {
-                entry.used_ms.store(shared.now_ms(), Ordering::Relaxed);
+                let now = Instant::now();
+                entry.used_ms.store(shared.ms(now), Ordering::Relaxed);
+                shared.recent.put(&project.reference, project.version, entry, now);
                 return database;
             }
         }
@@ -233,8 +248,9 @@ impl Shared {
         Database::open(&self.server, self.replicas.as_ref(), &self.settings, project)
     }
 
-    fn now_ms(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    /// `now` in milliseconds of this process.
+    fn ms(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Let the least recently used project with connections close them, if there is another one. Those that were let go

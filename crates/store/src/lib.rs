@@ -43,7 +43,7 @@ mod traced;
 mod window;
 
 pub use answer::{Answer, Row};
-pub use cache::{Cache, CacheSpec, Flight, Flights, Follow, Key, Lead, Value, Version, Versions};
+pub use cache::{Cache, CacheSpec, Flight, Flights, Follow, Key, Lead, Recent, Value, Version, Versions};
 pub use database::Database;
 pub use databases::{Databases, PoolSettings};
 pub use error::{Error, PgError};

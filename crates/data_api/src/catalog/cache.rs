@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::{Dependence, Project, ProjectRef};
 use moka::sync::Cache;
-use store::{Databases, Notification, Notifications};
+use store::{Databases, Notification, Notifications, Recent};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
@@ -32,6 +32,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(32);
 pub(crate) struct Catalogs {
     databases: Databases,
     slots: Cache<ProjectRef, Arc<Slot>>,
+    /// The slots whose version is at least that of the project that was asked for.
+    recent: Arc<Recent<Arc<Slot>>>,
     config: Arc<Config>,
 }
 
@@ -101,13 +103,18 @@ impl Slot {
 impl Catalogs {
     /// None is loaded yet.
     pub(crate) fn new(databases: Databases, config: Arc<Config>) -> Self {
-        Self { databases, slots: Cache::new(config.max_catalogs), config }
+        Self { databases, slots: Cache::new(config.max_catalogs), recent: Arc::default(), config }
     }
 
     /// What is known about the database of `project`, if it was loaded.
     pub(crate) fn known(&self, project: &Project) -> Option<Arc<Known>> {
-        let slot = self.slots.get(&project.reference)?;
-        if slot.version >= project.version { slot.get() } else { None }
+        let now = Instant::now();
+        if let Some(slot) = self.recent.get(&project.reference, project.version, now) {
+            return slot.get();
+        }
+        let slot = self.slots.get(&project.reference).filter(|it| it.version >= project.version)?;
+        self.recent.put(&project.reference, project.version, Arc::clone(&slot), now);
+        slot.get()
     }
 
     /// What answers about `project` depend on; `None` while that may be changing.
@@ -141,6 +148,7 @@ impl Catalogs {
             Some(old) if old.version < project.version && old.get().is_some() => {
                 self.fill(&slot, project).await?;
                 self.slots.insert(project.reference.clone(), slot);
+                self.recent.forget(&project.reference);
                 Ok(())
             }
             _ => self.of(project).await.map(drop),
@@ -154,6 +162,7 @@ impl Catalogs {
                 return slot;
             }
             self.slots.invalidate(&project.reference);
+            self.recent.forget(&project.reference);
         }
         self.slots.get_with_by_ref(&project.reference, || Arc::new(Slot::new(project.version)))
     }
@@ -256,6 +265,7 @@ impl Catalogs {
         let current = self.slots.get(&project.reference);
         if current.is_some_and(|it| std::ptr::eq(Arc::as_ptr(&it), slot.as_ptr())) {
             self.slots.invalidate(&project.reference);
+            self.recent.forget(&project.reference);
         }
     }
 }
