@@ -99,6 +99,16 @@ declare
     today constant timestamp := pg_catalog.now() at time zone 'utc';
     seen text[] := '{}';
 begin
+    -- The service's own roles are no callers'. Of what it was granted, only the data path's login may log in; whoever that
+    -- may become may be asked for.
+    if not exists (
+        select from pg_catalog.pg_auth_members as it
+        join pg_catalog.pg_roles as granted on granted.oid = it.roleid and granted.rolcanlogin
+        where it.member = session_user::pg_catalog.regrole and pg_catalog.pg_has_role(granted.oid, caller, 'member')
+    ) then
+        raise exception 'permission denied to set role "%"', caller using errcode = 'insufficient_privilege';
+    end if;
+
     insert into realtime.messages (id, topic, extension, private, inserted_at)
     values (broadcast, asked_topic, 'broadcast', true, today), (presence, asked_topic, 'presence', true, today);
 

@@ -45,3 +45,6 @@ pub(crate) async fn keep(databases: &Databases, locks: &Locks, project: &Project
         tracing::warn!(project.id = %project.reference, %error, "the partitions of realtime.messages were not kept");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,6 +48,12 @@ impl Message {
     }
 }
 
+/// Whether a message is of `worker`, without reading it.
+pub(super) fn is_of(worker: WorkerId, message: &str) -> bool {
+    let number = message.strip_prefix(r#"{"w":"#).and_then(|it| it.split_once(',')).map(|(number, _)| number);
+    number.and_then(|it| it.parse().ok()) == Some(worker)
+}
+
 /// What clients know a meta by.
 pub(super) fn reference((worker, number): Dot) -> String {
     format!("{worker:016x}.{number}")
@@ -123,6 +129,7 @@ mod tests {
             Said::Part(0, 1, vec![(1, meta)]),
         ] {
             let message = Message { from: u64::MAX, clock: 7, said };
+            assert!(is_of(u64::MAX, &message.write()) && !is_of(1, &message.write()));
             assert_eq!(Message::read(&message.write()), Some(message));
         }
         assert_eq!(Message::read("{}"), None);

@@ -21,6 +21,8 @@ use crate::hub;
 
 /// Between two questions to the same worker, and two attempts to write keys.
 const RETRY: Duration = Duration::from_secs(1);
+/// Keys that are written before others have a turn again.
+const KEYS_AT_ONCE: usize = 512;
 /// The most operations, or metas, in one message, and about the most bytes of them.
 const MOST_AT_ONCE: usize = 256;
 const MOST_BYTES: usize = 256 * 1024;
@@ -42,8 +44,11 @@ struct Worker<'a> {
     shared: &'a Shared,
     peers: HashMap<WorkerId, Peer, RandomState>,
     gone: VecDeque<WorkerId>,
-    /// When the keys of all own members are written again.
+    /// When the keys of all own members are written again, and when that was last begun.
     keys_due: Instant,
+    keys_begun: Option<Instant>,
+    /// Whose keys are being written.
+    to_write: Vec<Place>,
     /// When what changed is told.
     flush_at: Option<Instant>,
 }
@@ -63,6 +68,8 @@ impl<'a> Worker<'a> {
             peers: HashMap::default(),
             gone: VecDeque::new(),
             keys_due: Instant::now() + shared.settings.ttl / 3,
+            keys_begun: None,
+            to_write: Vec::new(),
             flush_at: None,
         }
     }
@@ -81,7 +88,8 @@ impl<'a> Worker<'a> {
                     self.flush_at = Some(Instant::now() + shared.settings.gather);
                 }
                 () = sleep_until(flush_at.unwrap_or(self.keys_due)), if flush_at.is_some() => self.flush().await,
-                () = sleep_until(self.keys_due), if shared.redis.is_configured() => self.write_keys().await,
+                () = sleep_until(self.keys_due), if shared.redis.is_configured() => self.begin_keys(),
+                () = std::future::ready(()), if !self.to_write.is_empty() => self.write_keys().await,
                 Some(heard) = to_all.next() => self.hear(heard).await,
                 Some(heard) = to_me.next() => self.hear(heard).await,
                 _ = beat.tick() => self.beat().await,
@@ -106,9 +114,12 @@ impl<'a> Worker<'a> {
         match heard {
             // Something may have been missed, and keys may be lost.
             Notification::Connected => {
-                self.keys_due = Instant::now();
+                let soon = self.keys_begun.map_or_else(Instant::now, |it| it + RETRY);
+                self.keys_due = self.keys_due.min(soon);
                 self.say(&self.shared.channel, Said::Hello).await;
             }
+            // Its own come back, too.
+            Notification::Message(text) if text::is_of(self.shared.own, &text) => {}
             Notification::Message(text) => {
                 if let Some(message) = Message::read(&text) {
                     self.hear_message(message).await;
@@ -231,22 +242,35 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Write the keys of all own members again; take those out of the sets whose keys are gone.
+    /// The keys of all own members are to be written again.
+    fn begin_keys(&mut self) {
+        let now = Instant::now();
+        let places: BTreeSet<Place> = self.shared.local().state.places(self.shared.own).cloned().collect();
+        self.to_write = places.into_iter().collect();
+        self.keys_begun = Some(now);
+        self.keys_due = now + self.shared.settings.ttl / 3;
+    }
+
+    /// Write some of them; at the end take those out of the sets whose keys are gone.
     async fn write_keys(&mut self) {
         let shared = self.shared;
-        let ttl = shared.settings.ttl;
-        let (keep, first_in) = {
+        let rest = self.to_write.len().saturating_sub(KEYS_AT_ONCE);
+        let some = self.to_write.split_off(rest);
+        let keep: Vec<Member> = {
             let local = shared.local();
-            let places: BTreeSet<&Place> = local.state.places(shared.own).collect();
-            let keep: Vec<Member> = places.into_iter().map(|it| kept(shared, &local, it)).collect();
-            (keep, local.state.first_in())
+            let places = some.iter().filter(|it| holders(&local, it).any(|worker| worker == shared.own));
+            places.map(|it| kept(shared, &local, it)).collect()
         };
-        let told = shared.redis.keep_members(&keep, ttl).await;
-        for topic in first_in {
-            let (set, prefix) = names(shared, &topic);
-            shared.redis.prune_members(&set, &prefix).await;
+        if !shared.redis.keep_members(&keep, shared.settings.ttl).await {
+            self.to_write.clear();
+            self.keys_due = self.keys_due.min(Instant::now() + RETRY);
+        } else if self.to_write.is_empty() {
+            let first_in = shared.local().state.first_in();
+            for topic in first_in {
+                let (set, prefix) = names(shared, &topic);
+                shared.redis.prune_members(&set, &prefix).await;
+            }
         }
-        self.keys_due = Instant::now() + if told { ttl / 3 } else { RETRY };
     }
 
     async fn say(&self, channel: &str, said: Said) {
