@@ -18,6 +18,7 @@ mod matching;
 mod pattern;
 mod payload;
 mod plan;
+mod published;
 mod registry;
 mod scalar;
 #[cfg(test)]

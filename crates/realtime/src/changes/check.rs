@@ -4,7 +4,7 @@
 //! Client text travels as parameters; operands come back as PostgreSQL writes them, so that rows can be compared with
 //! them without asking again.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -14,14 +14,13 @@ use store::{Database, Session};
 use super::array;
 use super::ask::{self, Failure};
 use super::condition::{Check, Question};
-use super::facts::{self, Catalog, ColumnFacts, TableFacts};
+use super::facts::{Catalog, ColumnFacts, Rights, TableFacts};
 use super::filter::{Condition, Op};
 use super::plan::MOST_WANTED;
+use super::published::Name;
 use super::scalar::{Family, Scalar};
 use super::wanted::{Spec, Wanted};
 
-/// Whose tables can be subscribed to.
-pub(super) const PUBLICATION: &str = "supabase_realtime";
 /// Most operands of `in`.
 const MOST_OPERANDS: usize = 100;
 /// Most conditions of one subscriber.
@@ -74,39 +73,22 @@ pub(super) async fn specs(
             "A channel may have {MOST_CONDITIONS} conditions in filters at most"
         )));
     }
-    let tables = published(database, &specs).await?;
-    let oids: HashSet<u32> = tables.values().flatten().copied().collect();
+    // Not looked for where all are meant and nothing is to be checked.
+    let looked = specs.iter().filter(|it| it.is_exact() || !it.conditions.is_empty());
+    let names: HashSet<Name> = looked.map(|it| (it.schema.clone(), it.table.clone())).collect();
+    let tables = catalog.published(database, names).await?;
+    let oids: HashSet<u32> = tables.values().flat_map(|it| it.iter().copied()).collect();
     let oids: Vec<u32> = oids.into_iter().collect();
     let facts = catalog.tables(database, &oids, &[caller.role()]).await?;
     let mut checked = Vec::with_capacity(specs.len());
-    for (idx, spec) in specs.into_iter().enumerate() {
-        let oids = tables.get(&idx).map(Vec::as_slice).unwrap_or_default();
-        let tables: Vec<&Arc<TableFacts>> = oids.iter().filter_map(|it| facts.get(it)).collect();
+    for spec in specs {
+        let oids = tables.get(&(spec.schema.clone(), spec.table.clone()));
+        let tables: Vec<&Arc<TableFacts>> =
+            oids.into_iter().flat_map(|it| it.iter()).filter_map(|it| facts.get(it)).collect();
         let checker = Checker { database, role: caller.role(), session: ask::session(caller.role(), None) };
         checked.push(checker.spec(spec, &tables).await?);
     }
     Ok(checked)
-}
-
-/// The published tables that specs are about, by the number of the spec; not looked for where all are meant and nothing
-/// is to be checked.
-async fn published(database: &Database, specs: &[Arc<Spec>]) -> Result<HashMap<usize, Vec<u32>>, Refusal> {
-    let looked: Vec<(usize, &Arc<Spec>)> =
-        specs.iter().enumerate().filter(|(_, it)| it.is_exact() || !it.conditions.is_empty()).collect();
-    let mut found: HashMap<usize, Vec<u32>> = HashMap::new();
-    if looked.is_empty() {
-        return Ok(found);
-    }
-    let texts = |of: fn(&Spec) -> &str| array::literal(looked.iter().map(|it| Some(of(it.1).as_bytes())));
-    let params = vec![PUBLICATION.into(), texts(|it| &it.schema), texts(|it| &it.table)];
-    let answer = facts::ask(database, PUBLISHED, params).await?;
-    for row in &answer.rows {
-        let number = |idx: usize| row.text(idx).and_then(|it| it.parse::<u32>().ok());
-        let (Some(place), Some(oid)) = (number(0), number(1)) else { continue };
-        let place = usize::try_from(place).ok().and_then(|it| looked.get(it.checked_sub(1)?));
-        found.entry(place.map_or(usize::MAX, |it| it.0)).or_default().push(oid);
-    }
-    Ok(found)
 }
 
 /// Checks the entries of one caller.
@@ -133,7 +115,7 @@ impl Checker<'_> {
         };
         let mut conditions = spec.conditions.clone();
         for table in tables {
-            if spec.is_exact() && table.rights(self.role).is_none_or(super::facts::Rights::is_none) {
+            if spec.is_exact() && table.rights(self.role).is_none_or(Rights::is_none) {
                 let text =
                     format!("42501 (insufficient_privilege) permission denied for table {}", spec.table);
                 return Err(refused(text));
@@ -209,7 +191,10 @@ impl Checker<'_> {
                 column.cast
             )));
         }
-        // Of a text, so that the pattern itself is looked at too.
+        if matches!(condition.op, Op::Like | Op::Ilike) && ends_in_escape(&condition.value) {
+            return Err(Wrong::Raised("LIKE pattern must not end with escape character".into()));
+        }
+        // Of a text, so that the regular expression itself is looked at too.
         let sample = (column.family == Family::Text).then_some("x");
         let question = Question::of(condition, column);
         ask::can_ask(self.database, &self.session, &question, sample).await?;
@@ -230,6 +215,12 @@ impl Checker<'_> {
             _ => Ok(()),
         }
     }
+}
+
+/// PostgreSQL finds it only when a text matches as far as that.
+fn ends_in_escape(pattern: &str) -> bool {
+    let escapes = pattern.bytes().rev().take_while(|it| *it == b'\\').count();
+    escapes % 2 == 1
 }
 
 fn is(condition: &Condition, column: &ColumnFacts) -> Result<String, Wrong> {
@@ -285,7 +276,6 @@ fn condition_name(code: &str) -> &'static str {
         "22003" => "numeric_value_out_of_range",
         "22007" => "invalid_datetime_format",
         "22008" => "datetime_field_overflow",
-        "22025" => "invalid_escape_sequence",
         "2201B" => "invalid_regular_expression",
         "42501" => "insufficient_privilege",
         "42883" => "undefined_function",
@@ -293,14 +283,3 @@ fn condition_name(code: &str) -> &'static str {
         _ => "error",
     }
 }
-
-/// Number (1-based) of each entry of `$2`, `$3` and the OID of a table that it means.
-const PUBLISHED: &str = "
-select w.n::text, c.oid::int8::text
-from unnest($2::text[], $3::text[]) with ordinality as w (schema, name, n)
-join pg_catalog.pg_publication_tables as p
-    on (w.schema = '*' or p.schemaname = w.schema) and (w.name = '*' or p.tablename = w.name)
-join pg_catalog.pg_namespace as s on s.nspname = p.schemaname
-join pg_catalog.pg_class as c on c.relnamespace = s.oid and c.relname = p.tablename
-where p.pubname = $1::text
-limit 2000";

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::array;
 use super::claims::{FINGERPRINT, Readers, Reads, SOURCE, Source};
 use super::json::Shape;
+use super::published::{Name, Published};
 use super::scalar::Family;
 
 /// How old facts may be when they are used.
@@ -87,7 +88,10 @@ impl TableFacts {
 
 /// The facts of one project's tables.
 #[derive(Debug, Default)]
-pub(super) struct Catalog(Mutex<Known>);
+pub(super) struct Catalog {
+    known: Mutex<Known>,
+    published: Published,
+}
 
 #[derive(Debug, Default)]
 struct Known {
@@ -104,6 +108,15 @@ struct Entry {
 }
 
 impl Catalog {
+    /// The published tables that each of `names` means, at most [`OLDEST`] ago.
+    pub(super) async fn published(
+        &self,
+        database: &Database,
+        names: HashSet<Name>,
+    ) -> Result<HashMap<Name, Arc<[u32]>>, Error> {
+        self.published.tables(database, names).await
+    }
+
     /// The facts of the tables `oids` for `roles`, at most [`OLDEST`] old; tables that are gone are left out.
     pub(super) async fn tables(
         &self,
@@ -111,7 +124,7 @@ impl Catalog {
         oids: &[u32],
         roles: &[&str],
     ) -> Result<HashMap<u32, Arc<TableFacts>>, Error> {
-        let mut known = self.0.lock().await;
+        let mut known = self.known.lock().await;
         let is_new = roles.iter().filter(|it| !known.roles.contains(**it)).count() > 0;
         let now = Instant::now();
         if is_new || known.tables.len() > MOST {

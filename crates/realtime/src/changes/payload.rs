@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn commits_are_dated_to_the_millisecond() {
-        let check = |secs, millis| timestamp(UNIX_EPOCH + Duration::from_millis(secs * 1000 + millis));
+        let check = |secs: u64, millis| timestamp(UNIX_EPOCH + Duration::from_millis(secs * 1000 + millis));
         assert_eq!(check(0, 0), "1970-01-01T00:00:00.000Z");
         assert_eq!(check(951_827_696, 7), "2000-02-29T12:34:56.007Z");
         assert_eq!(check(1_709_251_200, 999), "2024-03-01T00:00:00.999Z");
