@@ -1,6 +1,6 @@
 """Starts a cluster of MadBase for a test: PostgreSQL, a system node, workers and a proxy, each a process of its own.
 
-Used by load/proxy, load/connections and load/realtime; needs only the standard library, PostgreSQL's programs and a built binary.
+Used by load/proxy, load/connections, load/realtime and clients/run; needs only the standard library, PostgreSQL's programs and a built binary.
 Everything listens on loopback, on free ports, and is stopped and deleted afterwards.
 """
 
@@ -82,6 +82,8 @@ class Cluster:
 
     def __init__(self, binary: Path):
         self.binary, self.nodes = binary, contextlib.ExitStack()
+        # What every node started from now on is told beside its role.
+        self.variables: dict[str, str] = {}
         # As root PostgreSQL runs as another user, who must be able to pass the directories above its own.
         self.folder = Path(tempfile.mkdtemp(prefix="madbase-cluster-", dir="/tmp"))
         self.folder.chmod(0o755)
@@ -129,12 +131,12 @@ class Cluster:
         return kept | {
             "DATABASE_URL": self.database_url, "MADBASE_DATA_DIR": str(data), "MADBASE_LOG": "warn",
             "MADBASE_TRUSTED_PROXIES": "127.0.0.0/8",
-        }
+        } | self.variables
 
-    def start_role(self, role: str, port_variable: str, more: dict[str, str], name: str | None = None) -> Node:
-        """`madbase <role>` on a free port, ready."""
+    def start_role(self, role: str, port_variable: str, more: dict[str, str], name: str | None = None, port: int = 0) -> Node:
+        """`madbase <role>` on this port or a free one, ready."""
         name = name or role
-        data, port = self.folder / name, free_ports(1)[0]
+        data, port = self.folder / name, port or free_ports(1)[0]
         environment = self.environment(data) | {port_variable: str(port)} | more
         if role != "system":
             environment["MADBASE_MASTER_KEY_FILE"] = str(self.folder / "system" / "secrets" / "master_key")
@@ -143,8 +145,22 @@ class Cluster:
         node.wait("/ready")
         return node
 
-    def start_worker(self, name: str = "worker") -> Node:
-        return self.start_role("worker", "MADBASE_WORKER_PORT", {}, name)
+    def start_worker(self, name: str = "worker", port: int = 0) -> Node:
+        return self.start_role("worker", "MADBASE_WORKER_PORT", {}, name, port)
+
+    def start_redis(self) -> Node:
+        """A Redis that keeps nothing on disk, for every node started afterwards."""
+        port = free_ports(1)[0]
+        command = [find_program("redis-server", "redis-server"), "--bind", "127.0.0.1", "--port", port, "--save", "", "--dir", self.folder]
+        node = Node("redis", command, port, dict(os.environ), self.folder)
+        self.nodes.callback(node.stop)
+        deadline = time.monotonic() + GIVE_UP_SECS
+        while subprocess.run([find_program("redis-cli", "redis-tools"), "-p", str(port), "ping"], capture_output=True).stdout != b"PONG\n":
+            if time.monotonic() > deadline:
+                sys.exit(f"Redis does not start: {node.log.read_text()[-2000:]}")
+            time.sleep(0.05)
+        self.variables["REDIS_URL"] = f"redis://127.0.0.1:{port}"
+        return node
 
     def start_proxy(self, upstream_ports: list[int], name: str = "proxy") -> Node:
         """A proxy before upstreams that never change. It counts requests, by limits that nobody reaches."""
@@ -190,9 +206,20 @@ class Cluster:
             input=text, check=True, capture_output=True, text=True)
         return done.stdout.strip()
 
-    def token(self) -> str:
+    def patch_settings(self, settings: dict) -> None:
+        """Changes settings of the default project."""
+        token = (self.folder / "system" / "secrets" / "admin_token").read_text().strip()
+        connection = http.client.HTTPConnection("127.0.0.1", self.system.port, timeout=10)
+        connection.request("PATCH", "/api/v1/projects/default/settings", json.dumps(settings),
+                           {"Authorization": f"Bearer {token}", "Content-Type": "application/json"})
+        answer = connection.getresponse()
+        if answer.status != 200:
+            sys.exit(f"the settings were refused: {answer.status} {answer.read()!r}")
+        connection.close()
+
+    def token(self, user: str = "00000000-0000-4000-8000-0000000000aa") -> str:
         """A user's token of the default project (HS256), good for a day."""
-        claims = {"role": "authenticated", "sub": "00000000-0000-4000-8000-0000000000aa", "exp": int(time.time()) + 86_400}
+        claims = {"role": "authenticated", "sub": user, "exp": int(time.time()) + 86_400}
         return sign(self.keys["jwt_secret"], claims)
 
 
