@@ -118,7 +118,7 @@ async fn enter(gateway: Arc<Inner>, mut request: Request<Body>) -> Response<Body
     let headers = response.headers_mut();
     cors::mark(visit.route.target, visit.origins(&gateway.config), visit.page.as_ref(), headers);
     security::protect(headers, visit.origin.encrypted && !host::is_local(&visit.origin.host));
-    visit.rates.add_to(headers);
+    std::mem::take(&mut visit.rates).add_to(headers);
     request_id::echo(&visit.id, headers);
     if let Some((name, value)) = visit.trace.take() {
         headers.insert(name, value);

@@ -24,7 +24,8 @@ pub(crate) struct Told {
 impl Told {
     /// What to tell of the limits, by name.
     pub(crate) fn new<'a>(limits: impl Iterator<Item = (&'static str, &'a Standing)> + Clone) -> Self {
-        let mut policy = String::new();
+        // Room for four limits.
+        let mut policy = String::with_capacity(128);
         for (name, it) in limits.clone() {
             let separator = if policy.is_empty() { "" } else { ", " };
             let _ = write!(policy, r#"{separator}"{name}";q={};w={}"#, it.max, MINUTE.as_secs());
@@ -40,9 +41,12 @@ impl Told {
     }
 
     /// Add them to an answer.
-    pub(crate) fn add_to(&self, headers: &mut HeaderMap) {
-        let values = (HeaderValue::from_str(&self.policy), HeaderValue::from_str(&self.limit));
-        let (Ok(policy), Ok(limit), false) = (values.0, values.1, self.policy.is_empty()) else { return };
+    pub(crate) fn add_to(self, headers: &mut HeaderMap) {
+        if self.policy.is_empty() {
+            return;
+        }
+        let values = (HeaderValue::try_from(self.policy), HeaderValue::try_from(self.limit));
+        let (Ok(policy), Ok(limit)) = values else { return };
         headers.insert(POLICY, policy);
         headers.insert(LIMIT, limit);
         if headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
