@@ -48,9 +48,11 @@ pub(super) async fn deliver(changes: &[Change], works: &[Work]) {
 struct Frames {
     /// By view.
     data: HashMap<usize, Bytes>,
-    /// By class, specs and error.
-    events: HashMap<(usize, u128, Option<Arc<str>>), Arc<Event>>,
+    events: HashMap<Sameness, Arc<Event>>,
 }
+
+/// Class, specs and error.
+type Sameness = (usize, u128, Option<Arc<str>>);
 
 impl Frames {
     fn clear(&mut self) {

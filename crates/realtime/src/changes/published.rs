@@ -21,7 +21,10 @@ pub(super) type Name = (String, String);
 
 /// What was looked up lately.
 #[derive(Debug, Default)]
-pub(super) struct Published(Mutex<HashMap<Name, (Instant, Arc<[u32]>)>>);
+pub(super) struct Published(Mutex<HashMap<Name, Found>>);
+
+/// When, and the OIDs.
+type Found = (Instant, Arc<[u32]>);
 
 impl Published {
     /// The OIDs of the published tables that each of `names` means.
