@@ -156,3 +156,55 @@ async fn a_node_keeps_what_it_was_given_for_itself() {
     let token = std::fs::read_to_string(site.flags.last().unwrap()).unwrap();
     assert!(!site.log().contains(token.split('.').nth(2).unwrap()), "{}", site.log());
 }
+
+/// What a file of a node's secrets lets anybody do: TLS as that node.
+fn as_node(file: &str) -> Client {
+    let kept: Value = serde_json::from_str(file).unwrap();
+    let text = |name: &str| kept[name].as_str().unwrap().to_owned();
+    let identity =
+        store::mtls::Identity { chain: text("chain"), key: text("key").into(), authority: text("authority") };
+    let credentials = store::mtls::Credentials::new(&identity).unwrap();
+    let tls = credentials.client(&[common::Pillar::Worker, common::Pillar::System]).unwrap();
+    Client::builder().tls_backend_preconfigured((*tls).clone()).build().unwrap()
+}
+
+// REQ H6 H9
+#[tokio::test]
+async fn a_removed_node_stops_and_whoever_has_its_key_is_refused_at_once() {
+    let postgres = postgres().await;
+    let system = Site::new("system", &postgres).start();
+    let keys = keys(&system).await;
+    make_table(&keys).await;
+    let worker = Site::joining("worker", &system).start();
+    let [gone, stays] = ["proxy"; 2].map(|it| Site::joining(it, &system).start());
+    let client = Client::new();
+    for proxy in [&gone, &stays] {
+        until_ok(|| service(&keys, client.get(proxy.url("/rest/v1/notes")))).await;
+    }
+    let file = std::fs::read_to_string(gone.site().data().join("secrets/node.json")).unwrap();
+    let thief = as_node(&file);
+    let ask = async |client: &Client| {
+        let answer = service(&keys, client.get(worker.url("/rest/v1/notes"))).send().await;
+        answer.map(|it| it.status().as_u16()).map_err(drop)
+    };
+    assert_eq!(ask(&thief).await, Ok(200), "it is a proxy's key");
+
+    let log = gone.site().log();
+    let id =
+        of_role(&system, "proxy").into_iter().map(|it| it.0).find(|it| log.contains(it.as_str())).unwrap();
+    system.admin(&["cluster", "remove", &id]);
+    let (status, site) = gone.ended().await;
+    assert_eq!(status.code(), Some(0), "{}", site.log());
+    assert!(site.log().contains("removed this node from the cluster"), "{}", site.log());
+    until("its open connections are of no use", async || ask(&thief).await == Ok(403)).await;
+    assert_eq!(ask(&as_node(&file)).await, Err(()), "no new handshake");
+    let beat = system.facts["node_url"].as_str().unwrap().to_owned() + "/health";
+    until("nor with the system node", async || as_node(&file).get(&beat).send().await.is_err()).await;
+    assert_eq!(rows(&client, &stays, &keys).await, 200, "the others go on");
+    let (code, message) = site.refusal();
+    assert_eq!(code, 1, "{message}");
+    assert!(message.contains("was removed from its cluster") && message.contains("--join"), "{message}");
+    for node in [stays, worker, system] {
+        node.stop().await;
+    }
+}

@@ -8,6 +8,7 @@ mod api;
 mod queries;
 mod token;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use common::{NodeId, NodeName, Pillar};
@@ -127,6 +128,15 @@ impl ControlPlane {
         queries::list(&self.inner.db).await
     }
 
+    /// Nodes that were removed, as long as a certificate of theirs may not have ended: nobody believes them. One round
+    /// trip; changes are told as those of nodes are.
+    ///
+    /// # Errors
+    /// As [`Self::nodes`].
+    pub async fn removed_nodes(&self) -> Result<HashSet<NodeId>, Error> {
+        queries::removed(&self.inner.db).await
+    }
+
     /// Ids of nodes that came, went or changed, told by whichever process changed them. After
     /// [`store::Notification::Connected`] some may have been missed.
     #[must_use]
@@ -215,7 +225,7 @@ impl ControlPlane {
         if found { Ok(()) } else { Err(Error::UnknownNode(id.to_owned())) }
     }
 
-    /// Forget a node; it cannot come back without a new token.
+    /// Forget a node, and believe its certificate no longer; it cannot come back without a new token.
     ///
     /// # Errors
     /// [`Error::UnknownNode`].

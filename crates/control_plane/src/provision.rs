@@ -76,6 +76,7 @@ pub(crate) fn control_migrations() -> Runner {
         ("V40__tell_changes", include_str!("../migrations/control/V40__tell_changes.sql")),
         ("V42__certificates", include_str!("../migrations/control/V42__certificates.sql")),
         ("V43__nodes", include_str!("../migrations/control/V43__nodes.sql")),
+        ("V44__removed_nodes", include_str!("../migrations/control/V44__removed_nodes.sql")),
     ])
 }
 

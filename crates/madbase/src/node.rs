@@ -7,6 +7,7 @@ mod follow;
 mod join;
 mod kept;
 mod load;
+mod removed;
 mod system;
 
 pub(crate) use self::beat::{Beating, Place};
@@ -14,4 +15,5 @@ pub(crate) use self::follow::follow;
 pub(crate) use self::join::join_if_asked;
 pub(crate) use self::kept::Kept;
 pub(crate) use self::load::Load;
+pub(crate) use self::removed::{admit, heed};
 pub(crate) use self::system::{Door, keep};

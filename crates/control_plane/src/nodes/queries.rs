@@ -1,8 +1,9 @@
 //! The statements about nodes and join tokens. Each is complete in itself; an audit line is part of its change.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use common::{NodeName, Pillar};
+use common::{NodeId, NodeName, Pillar};
 use jiff::Timestamp;
 use store::postgres::Row;
 
@@ -62,11 +63,16 @@ const DRAIN: &str = "\
     ) select id from changed";
 
 const REMOVE: &str = "\
-    with gone as (delete from madbase.nodes where id = $1 returning id), \
-    logged as (\
+    with gone as (delete from madbase.nodes where id = $1 returning id, role), \
+    old as (delete from madbase.removed_nodes where removed_at < now() - interval '40 days'), \
+    refused as (\
+      insert into madbase.removed_nodes (id) select id from gone where role <> 'system' on conflict do nothing\
+    ), logged as (\
       insert into madbase.audit_log (who, action, detail) \
       select $2, $3, $4::jsonb || jsonb_build_object('node', id) from gone\
     ) select id from gone";
+
+const REMOVED: &str = "select id from madbase.removed_nodes order by removed_at desc limit 10000";
 
 const LOSE_SILENT: &str = "\
     update madbase.nodes set state = 'lost' \
@@ -162,6 +168,13 @@ pub(super) async fn drain(db: &ControlDb, id: &str, deed: &Deed<'_>) -> Result<b
 
 pub(super) async fn remove(db: &ControlDb, id: &str, deed: &Deed<'_>) -> Result<bool, Error> {
     Ok(!db.query(REMOVE, &[&id, &deed.who, &deed.action, &deed.detail]).await?.is_empty())
+}
+
+/// The nodes that were removed and whose certificates may not have ended.
+pub(super) async fn removed(db: &ControlDb) -> Result<HashSet<NodeId>, Error> {
+    let rows = db.query(REMOVED, &[]).await?;
+    let id = |row: &Row| row.try_get::<_, &str>(0).ok()?.parse().ok();
+    Ok(rows.iter().filter_map(id).collect())
 }
 
 /// The nodes that are lost from now on.

@@ -181,7 +181,7 @@ fn takes_a_body(function: &Function) -> bool {
 async fn ask(database: &Database, text: &'static str, schemas: Option<&str>) -> Result<Answer, store::Error> {
     // Compiling takes longer than these statements do, and PostgreSQL would: it guesses them to be large.
     let settings = [("search_path", ""), ("jit", "off")].map(|(name, value)| (name.into(), value.to_owned()));
-    let session = Session { settings: settings.into(), ..Session::default() };
+    let session = Session { settings: settings.into(), operation: "SELECT", ..Session::default() };
     let params = schemas.map(|it| Some(Bytes::copy_from_slice(it.as_bytes()))).into_iter().collect();
     database.read(&session, &Statement { text: Arc::from(text), params }).await
 }

@@ -9,7 +9,7 @@ use gateway::{WorkerSettings, Workers};
 use super::site::{self, Banner, Site};
 use crate::banner::http_url;
 use crate::cli::Proxy;
-use crate::node::{Load, follow};
+use crate::node::{self, Load, follow};
 use crate::output::Output;
 use crate::ports::Port;
 use crate::progress::Steps;
@@ -51,6 +51,9 @@ async fn start(args: &Proxy, output: Output, environment: &Environment) -> Resul
     let workers = Workers::new(WorkerSettings { tls: tls_to_workers, ..WorkerSettings::default() });
     workers.set(args.worker_upstream_urls.clone());
     let parts = roles::proxy(installation, workers.clone(), reader.patience(), telemetry::metrics()?).await?;
+    if let Some((credentials, _)) = &member {
+        node::admit(&parts.control_plane, credentials).await?;
+    }
     steps.next("Open the port");
     let place = reader.place(port.address());
     let api_url = http_url(port.address());

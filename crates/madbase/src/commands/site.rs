@@ -12,7 +12,7 @@ use url::Url;
 use crate::cli::Reader;
 use crate::layout::Layout;
 use crate::lock::Lock;
-use crate::node::{Beating, Kept, Load, Place};
+use crate::node::{self, Beating, Kept, Load, Place};
 use crate::output::{self, Output};
 use crate::postgres::Postgres;
 use crate::roles::Installation;
@@ -63,7 +63,7 @@ impl Site {
         Ok(Some((credentials, system)))
     }
 
-    /// Say every five seconds how a member of a cluster is, as long as `life` lasts.
+    /// Say every five seconds how a member of a cluster is, and heed who is one no longer, as long as `life` lasts.
     pub(super) fn beat(
         &self,
         member: Option<(Credentials, Url)>,
@@ -72,6 +72,9 @@ impl Site {
         life: &Life,
     ) -> Result<()> {
         let Some((credentials, system)) = member else { return Ok(()) };
+        let heeding = node::heed(plane.clone(), credentials.clone(), life.clone());
+        let ended = life.ended.clone();
+        life.background.spawn(async move { ended.run_until_cancelled_owned(heeding).await });
         let kept = Kept::of(&self.layout);
         let beating = Beating::new((credentials, kept, system), plane, place, load)?;
         life.background.spawn(beating.run(life.clone()));

@@ -10,12 +10,12 @@ use common::Pillar;
 use gateway::{Endpoint, Listener, Peer, Tls, TlsSettings};
 use http::{Response, StatusCode};
 use serde_json::json;
-use store::mtls::Clients;
+use store::mtls::{Clients, Credentials};
 
 use super::site::{self, Banner, Site};
 use crate::banner::http_url;
 use crate::cli::Worker;
-use crate::node::Load;
+use crate::node::{self, Load};
 use crate::output::Output;
 use crate::ports::Port;
 use crate::progress::Steps;
@@ -50,6 +50,9 @@ async fn start(args: &Worker, output: Output, environment: &Environment) -> Resu
     let installation = site.installation(reader, environment, args.worker_port)?;
     steps.next("Wait for the control database");
     let parts = roles::worker(installation, reader.patience(), telemetry::metrics()?).await?;
+    if let Some((credentials, _)) = &member {
+        node::admit(&parts.control_plane, credentials).await?;
+    }
     steps.next("Open the port");
     let place = reader.place(port.address());
     let (life, settings, load) = (Life::default(), reader.drain.settings(2), Load::default());
@@ -59,7 +62,7 @@ async fn start(args: &Worker, output: Output, environment: &Environment) -> Resu
             // Whoever runs the machine asks for /health, /ready and /metrics without a certificate.
             let tls = credentials.server(Clients::optional(&[Pillar::Proxy, Pillar::System]))?;
             let tls = Tls::between_nodes(tls, TlsSettings::default());
-            ((port.listen()?, tls).into(), url, only_nodes(load.count(parts.api)))
+            ((port.listen()?, tls).into(), url, only_nodes(load.count(parts.api), credentials.clone()))
         }
         None => {
             let url = http_url(port.address());
@@ -78,9 +81,11 @@ async fn start(args: &Worker, output: Output, environment: &Environment) -> Resu
 }
 
 /// Requests of users come by proxies of the cluster; anybody else may ask how the process is.
-fn only_nodes(endpoint: Endpoint) -> Endpoint {
+fn only_nodes(endpoint: Endpoint, credentials: Credentials) -> Endpoint {
     Endpoint::new(move |request| {
-        let is_node = request.extensions().get::<Peer>().is_some_and(|it| it.node.is_some());
+        // A connection may be older than the removal of its node.
+        let node = request.extensions().get::<Peer>().and_then(|it| it.node.as_ref());
+        let is_node = node.is_some_and(|it| !credentials.refuses(&it.id));
         let open = is_node || ["/health", "/ready", "/metrics"].contains(&request.uri().path());
         let answer = open.then(|| endpoint.answer(request));
         async move {

@@ -89,6 +89,7 @@ pub(crate) async fn keep(
     tokio::select! {
         () = life.ended.cancelled() => {}
         () = beating => {}
+        () = super::heed(plane.clone(), credentials.clone(), life.clone()) => {}
         () = plane.keep_nodes(&redis) => {}
     }
     let (name, left) = (credentials.name(), beat(&address, Standing::Left));

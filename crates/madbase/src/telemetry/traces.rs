@@ -3,7 +3,6 @@
 //! Spans wait in a bounded queue, and a thread of their own sends them in batches. When the collector is slow or away,
 //! spans are lost, and no request waits. `OTEL_BSP_*`, `OTEL_SPAN_*` and `OTEL_RESOURCE_ATTRIBUTES` are read by the SDK.
 
-use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -101,13 +100,11 @@ impl<E> Told<E> {
 }
 
 impl<E: opentelemetry_sdk::trace::SpanExporter> opentelemetry_sdk::trace::SpanExporter for Told<E> {
-    fn export(&self, batch: Vec<SpanData>) -> impl Future<Output = OTelSdkResult> + Send {
-        async move {
-            let spans = batch.len();
-            let outcome = self.exporter.export(batch).await;
-            self.tell(spans, &outcome);
-            outcome
-        }
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let spans = batch.len();
+        let outcome = self.exporter.export(batch).await;
+        self.tell(spans, &outcome);
+        outcome
     }
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {

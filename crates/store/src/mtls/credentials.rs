@@ -1,11 +1,12 @@
 //! An identity in use: TLS settings made from it always show and believe the newest one.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
-use common::{NodeName, Pillar};
+use common::{NodeId, NodeName, Pillar};
 use rustls::client::ResolvesClientCert;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::PrivateKeyDer;
@@ -45,7 +46,12 @@ impl Clients {
 #[derive(Clone)]
 pub struct Credentials {
     current: Arc<ArcSwap<Ready>>,
+    /// Who is not believed, whatever certificate it shows.
+    refused: Refused,
 }
+
+/// Nodes that are not believed; shared with TLS settings in use.
+pub(super) type Refused = Arc<ArcSwap<HashSet<NodeId>>>;
 
 /// What one identity is made into.
 pub(super) struct Ready {
@@ -63,7 +69,8 @@ impl Credentials {
     /// # Errors
     /// [`MtlsError`] when its parts cannot be read, do not fit each other, or name no node.
     pub fn new(identity: &Identity) -> Result<Self, MtlsError> {
-        Ok(Self { current: Arc::new(ArcSwap::from_pointee(Ready::of(identity)?)) })
+        let current = Arc::new(ArcSwap::from_pointee(Ready::of(identity)?));
+        Ok(Self { current, refused: Arc::default() })
     }
 
     /// Use `identity` from now on: for new connections, of settings made before too.
@@ -73,6 +80,18 @@ impl Credentials {
     pub fn replace(&self, identity: &Identity) -> Result<(), MtlsError> {
         self.current.store(Arc::new(Ready::of(identity)?));
         Ok(())
+    }
+
+    /// Refuse handshakes with these nodes from now on, and with no others; of settings made before too. Connections that
+    /// are open stay: who serves on them asks [`Self::refuses`].
+    pub fn refuse(&self, nodes: HashSet<NodeId>) {
+        self.refused.store(Arc::new(nodes));
+    }
+
+    /// Whether `node` is not believed.
+    #[must_use]
+    pub fn refuses(&self, node: &NodeId) -> bool {
+        self.refused.load().contains(node)
     }
 
     /// The node's own name.
@@ -100,7 +119,7 @@ impl Credentials {
     /// # Errors
     /// [`MtlsError::Identity`] when the provider lacks what TLS 1.3 needs.
     pub fn server(&self, clients: Clients) -> Result<Arc<ServerConfig>, MtlsError> {
-        let verifier = PeerClients::new(Arc::clone(&self.current), clients);
+        let verifier = PeerClients::new(Arc::clone(&self.current), clients, Arc::clone(&self.refused));
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13])?
             .with_client_cert_verifier(Arc::new(verifier))
@@ -118,10 +137,11 @@ impl Credentials {
     pub fn client(&self, pillars: &[Pillar]) -> Result<Arc<ClientConfig>, MtlsError> {
         let current = Arc::clone(&self.current);
         let roots = move || Arc::clone(&current.load().roots);
+        let servers = PeerServers::new(Box::new(roots), pillars, Arc::clone(&self.refused));
         let config = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13])?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(PeerServers::new(Box::new(roots), pillars)))
+            .with_custom_certificate_verifier(Arc::new(servers))
             .with_client_cert_resolver(Arc::new(Shown(Arc::clone(&self.current))));
         Ok(Arc::new(config))
     }

@@ -32,7 +32,11 @@ pub fn fingerprint(pem: &str) -> Result<String, MtlsError> {
 pub fn joining_client(authority: &str) -> Result<Arc<ClientConfig>, MtlsError> {
     let verifier = Pinned {
         authority: authority.to_ascii_lowercase(),
-        servers: PeerServers::new(Box::new(|| Arc::new(RootCertStore::empty())), &[Pillar::System]),
+        servers: PeerServers::new(
+            Box::new(|| Arc::new(RootCertStore::empty())),
+            &[Pillar::System],
+            Arc::default(),
+        ),
     };
     let config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])?

@@ -15,7 +15,7 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
 };
 
-use super::credentials::{Clients, Ready, provider};
+use super::credentials::{Clients, Ready, Refused, provider};
 use super::peer_name;
 
 type Signed = Result<HandshakeSignatureValid, Error>;
@@ -24,11 +24,12 @@ type Signed = Result<HandshakeSignatureValid, Error>;
 pub(super) struct PeerClients {
     current: Arc<ArcSwap<Ready>>,
     clients: Clients,
+    refused: Refused,
 }
 
 impl PeerClients {
-    pub(super) fn new(current: Arc<ArcSwap<Ready>>, clients: Clients) -> Self {
-        Self { current, clients }
+    pub(super) fn new(current: Arc<ArcSwap<Ready>>, clients: Clients, refused: Refused) -> Self {
+        Self { current, clients, refused }
     }
 }
 
@@ -54,7 +55,7 @@ impl ClientCertVerifier for PeerClients {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let verified = self.current.load().clients.verify_client_cert(end_entity, intermediates, now)?;
-        expect(end_entity, &self.clients.pillars)?;
+        expect(end_entity, &self.clients.pillars, &self.refused)?;
         Ok(verified)
     }
 
@@ -88,13 +89,14 @@ pub(super) type Roots = Box<dyn Fn() -> Arc<RootCertStore> + Send + Sync>;
 pub(super) struct PeerServers {
     roots: Roots,
     pillars: Vec<Pillar>,
+    refused: Refused,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl PeerServers {
-    pub(super) fn new(roots: Roots, pillars: &[Pillar]) -> Self {
+    pub(super) fn new(roots: Roots, pillars: &[Pillar], refused: Refused) -> Self {
         let algorithms = provider().signature_verification_algorithms;
-        Self { roots, pillars: pillars.to_vec(), algorithms }
+        Self { roots, pillars: pillars.to_vec(), refused, algorithms }
     }
 
     pub(super) fn check(
@@ -107,7 +109,7 @@ impl PeerServers {
         let parsed = ParsedCertificate::try_from(end_entity)?;
         let algorithms = self.algorithms.all;
         verify_server_cert_signed_by_trust_anchor(&parsed, roots, intermediates, now, algorithms)?;
-        expect(end_entity, &self.pillars)?;
+        expect(end_entity, &self.pillars, &self.refused)?;
         Ok(ServerCertVerified::assertion())
     }
 }
@@ -153,9 +155,10 @@ impl ServerCertVerifier for PeerServers {
     }
 }
 
-/// The certificate is a node's, of one of `pillars`.
-fn expect(certificate: &CertificateDer<'_>, pillars: &[Pillar]) -> Result<(), Error> {
-    let expected = peer_name(certificate).is_some_and(|it| pillars.contains(&it.pillar));
+/// The certificate is a node's, of one of `pillars` and none of those that are `refused`.
+fn expect(certificate: &CertificateDer<'_>, pillars: &[Pillar], refused: &Refused) -> Result<(), Error> {
+    let name = peer_name(certificate).filter(|it| pillars.contains(&it.pillar));
     // As for a certificate that is for something else: the peer is told no more.
-    if expected { Ok(()) } else { Err(CertificateError::InvalidPurpose.into()) }
+    let name = name.ok_or(CertificateError::InvalidPurpose)?;
+    if refused.load().contains(&name.id) { Err(CertificateError::Revoked.into()) } else { Ok(()) }
 }

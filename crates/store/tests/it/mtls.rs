@@ -152,3 +152,22 @@ async fn a_certificate_is_due_before_it_ends_and_of_no_use_after() {
     let listener = authority.node("worker").server(Clients::required(&[Pillar::Proxy])).unwrap();
     assert_eq!(check(listener, ended.client(&[Pillar::Worker]).unwrap()).await, Err(()));
 }
+
+#[tokio::test]
+async fn a_refused_node_gets_no_handshake_whichever_end_it_is() {
+    let authority = Authority::new();
+    let proxy = Credentials::new(&authority.identity(&["spiffe://madbase/proxy/p"], DAY)).unwrap();
+    let worker = Credentials::new(&authority.identity(&["spiffe://madbase/worker/w"], DAY)).unwrap();
+    let listener = worker.server(Clients::required(&[Pillar::Proxy])).unwrap();
+    let client = proxy.client(&[Pillar::Worker]).unwrap();
+    let talk = async || check(listener.clone(), client.clone()).await.is_ok();
+    let nodes = |id: &str| std::collections::HashSet::from([id.parse().unwrap()]);
+    assert!(talk().await);
+    worker.refuse(nodes("p"));
+    assert!(!talk().await && worker.refuses(&proxy.name().id));
+    worker.refuse(nodes("other"));
+    proxy.refuse(nodes("w"));
+    assert!(!talk().await);
+    proxy.refuse(nodes("p"));
+    assert!(talk().await);
+}
