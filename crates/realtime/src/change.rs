@@ -7,7 +7,9 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-pub(crate) use store::replication::{Column, Kind, Table, Value};
+#[cfg(test)]
+pub(crate) use store::replication::Column;
+pub(crate) use store::replication::{Kind, Table, Value};
 
 /// The most that the values of a row may have together, old and new ones counted apart.
 pub(crate) const MAX_ROW_BYTES: usize = 1024 * 1024;

@@ -21,6 +21,10 @@ pub(crate) const REFUSE_STANDBY: &str = "do $$ begin if current_setting('transac
 const REFUSE_PRIMARY: &str = "do $$ begin if not current_setting('transaction_read_only')::bool then \
     raise exception 'the server is not read-only' using errcode = '25006'; end if; end $$";
 
+/// How values are written in a stream.
+const OUTPUT: &str =
+    "-c datestyle=ISO -c intervalstyle=postgres -c extra_float_digits=1 -c bytea_output=hex -c timezone=UTC";
+
 /// Longest time from a socket to a session.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -69,6 +73,9 @@ impl Config {
     #[must_use]
     pub(crate) fn for_replication(mut self) -> Self {
         self.driver.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        // Values must be read the same way whatever a database prefers.
+        let options = self.driver.get_options().unwrap_or_default();
+        self.driver.options(format!("{options} {OUTPUT}").trim());
         Self { replicates: true, ..self }
     }
 

@@ -180,9 +180,14 @@ impl Server {
         open(&self.config(database, Some(login))).await
     }
 
-    /// As the administrator, for a stream of changes.
+    /// As the administrator on a server that can write, for a stream of changes.
     pub(crate) fn replication_config(&self, database: &str) -> Config {
         self.config(database, None).for_replication()
+    }
+
+    /// As [`Server::admin`], on a server that can write.
+    pub(crate) async fn primary(&self, database: &str) -> Result<tokio_postgres::Client, Error> {
+        open(&self.replication_config(database)).await
     }
 
     /// Listen on `channel` of `database` as the administrator, until the receiver is dropped; reconnects by itself.

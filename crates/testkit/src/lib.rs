@@ -14,7 +14,7 @@ mod runtime;
 mod server;
 mod standby;
 
-pub use project::{TestProject, connect, control_plane, project, replicated_project, services};
+pub use project::{TestProject, connect, control_plane, project, project_on, replicated_project, services};
 pub use redis::RedisServer;
 pub use runtime::run;
 pub use server::{TestServer, server};

@@ -52,6 +52,14 @@ pub async fn replicated_project(name: &str) -> TestProject {
     make(primary, plane, name).await
 }
 
+/// As [`project`], on a server of the test's own.
+///
+/// # Panics
+/// When it cannot be made.
+pub async fn project_on(server: &TestServer, name: &str) -> TestProject {
+    make(server, &start(server).await, name).await
+}
+
 async fn make(server: &TestServer, plane: &ControlPlane, name: &str) -> TestProject {
     let short: String = name.chars().filter(|it| it.is_ascii_alphanumeric()).take(12).collect();
     let count = COUNT.fetch_add(1, Ordering::Relaxed);

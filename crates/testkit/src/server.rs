@@ -15,10 +15,24 @@ pub struct TestServer {
 
 impl TestServer {
     /// A cluster of its own, whatever the environment says.
-    pub(crate) async fn start() -> Self {
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub async fn start() -> Self {
         let own = state::postgres::ephemeral(&search()).await.expect("start a throw-away PostgreSQL");
         let url = own.url().to_owned();
         Self { store: store_of(&url), url, own: Some(own) }
+    }
+
+    /// Stop it, as an operator does, and start it again at the same address after `away`.
+    ///
+    /// # Panics
+    /// When it does not, or is not this process's own.
+    pub async fn restart(&mut self, away: std::time::Duration) {
+        let own = self.own.as_mut().expect("the server is a cluster of its own");
+        own.stop().await.expect("stop PostgreSQL");
+        tokio::time::sleep(away).await;
+        own.start().await.expect("start PostgreSQL again");
     }
 
     /// The superuser's URL.

@@ -66,6 +66,16 @@ impl Ephemeral {
         Ok(())
     }
 
+    /// Start it again after [`Ephemeral::stop`] or a crash, at the same address.
+    ///
+    /// # Errors
+    /// Those of [`Cluster::recover`] and [`Cluster::start`].
+    pub async fn start(&mut self) -> Result<(), Error> {
+        self.cluster.recover().await?;
+        self.running = Some(self.cluster.start(self.port).await?);
+        Ok(())
+    }
+
     /// `kill -9` of the postmaster and of all of its children at once; returns when the postmaster is gone.
     pub async fn crash(&mut self) {
         let children = leftovers::strays(&self.cluster.data());

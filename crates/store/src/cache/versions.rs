@@ -147,6 +147,13 @@ impl Versions {
         }
     }
 
+    /// A write to `project` by somebody else has been heard of: a new version here at once, elsewhere within moments. Never
+    /// waits.
+    pub fn observed(&self, project: &ProjectRef) {
+        self.inner.rise(project, false);
+        drop(self.inner.tell(project, false, false));
+    }
+
     /// A write to `project` was given up while it ran: nobody relies on anything of it for a while.
     pub fn doubt(&self, project: &ProjectRef) {
         self.inner.rise(project, true);

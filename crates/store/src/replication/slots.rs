@@ -52,7 +52,7 @@ impl Slots {
     /// [`Error::Connect`] when PostgreSQL does not answer or refuses the login.
     pub async fn open(server: &Server, database: &str) -> Result<Self, Error> {
         let opening = async {
-            let client = server.admin(database).await?;
+            let client = server.primary(database).await?;
             // The server gives up soon after us.
             let text = format!("set statement_timeout = '{}ms'", ANSWER_TIMEOUT.as_millis());
             client.batch_execute(&text).await?;
