@@ -141,7 +141,7 @@ impl Presence {
         let said = limits::said(meta, settings.max_meta_bytes)?;
         self.shared.change(|local| {
             local.admit(Who::Socket(socket), settings, Instant::now())?;
-            local.put(Who::Socket(socket), (topic, key), said, None, settings)
+            local.put(Who::Socket(socket), (topic, key), said, (None, settings.max_members))
         })
     }
 

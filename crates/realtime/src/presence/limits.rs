@@ -95,9 +95,14 @@ impl Window {
         Self { since: now, events: 0 }
     }
 
+    /// Whether what was counted counts no more.
+    pub(super) fn is_over(&self, per: Duration, now: Instant) -> bool {
+        now.duration_since(self.since) >= per
+    }
+
     /// Count one event, if fewer than `limit` were in the window of length `per`.
     pub(super) fn admit(&mut self, limit: u32, per: Duration, now: Instant) -> bool {
-        if now.duration_since(self.since) >= per {
+        if self.is_over(per, now) {
             *self = Self::new(now);
         }
         let admitted = self.events < limit;

@@ -89,17 +89,17 @@ impl Local {
         Ok(())
     }
 
-    /// `who` is in a topic under a key; what it was there before leaves.
+    /// `who` is in a topic under a key, until then or until it leaves; what it was there before leaves. Refused when it is one
+    /// too many.
     pub(super) fn put(
         &mut self,
         who: Who,
         (topic, key): (&Arc<str>, &str),
         said: &Map<String, Value>,
-        until: Option<Instant>,
-        settings: &PresenceSettings,
+        (until, max_members): (Option<Instant>, usize),
     ) -> Result<(), PresenceRefusal> {
         let is_new = self.members.get(&who).is_none_or(|it| !it.metas.contains_key(topic));
-        if is_new && self.state.own_len() >= settings.max_members {
+        if is_new && self.state.own_len() >= max_members {
             return Err(PresenceRefusal::Full);
         }
         let previous = self.take(&who, topic).map(|number| text::reference((self.own, number)));
@@ -135,12 +135,13 @@ impl Local {
         own.map(|it| it.until = Some(until)).is_some()
     }
 
-    /// Those whose time is over leave; users without a meta are forgotten.
-    pub(super) fn expire(&mut self, now: Instant) {
+    /// Those whose time is over leave; who is nowhere is forgotten, a socket when its events count no more.
+    pub(super) fn expire(&mut self, now: Instant, client_window: Duration) {
         let mut over = Vec::new();
         self.members.retain(|who, member| {
             over.extend(member.metas.extract_if(|_, own| own.until.is_some_and(|it| it <= now)));
-            !member.metas.is_empty() || matches!(who, Who::Socket(_))
+            let counts = matches!(who, Who::Socket(_)) && !member.window.is_over(client_window, now);
+            counts || !member.metas.is_empty()
         });
         over.into_iter().for_each(|(topic, own)| self.leave(topic, own));
     }
@@ -174,5 +175,32 @@ impl Local {
 impl Member {
     fn new(now: Instant) -> Self {
         Self { window: Window::new(now), metas: HashMap::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_nowhere_is_forgotten() {
+        let settings = PresenceSettings::default();
+        let mut local = Local::new(1, Instant::now());
+        let (topic, meta) = ("realtime:a".into(), json!({}));
+        for socket in 1..=3 {
+            local.admit(Who::Socket(socket), &settings, Instant::now()).unwrap();
+            let place = (&topic, "key");
+            local.put(Who::Socket(socket), place, meta.as_object().unwrap(), (None, 10)).unwrap();
+        }
+        local.take(&Who::Socket(1), &topic);
+        local.take_all(&Who::Socket(2));
+        local.expire(Instant::now(), settings.client_window);
+        assert_eq!(local.members.len(), 2, "a client that left a topic has not left its limits");
+        tokio::time::advance(settings.client_window).await;
+        local.expire(Instant::now(), settings.client_window);
+        assert_eq!(local.members.len(), 1);
+        assert_eq!(local.state.own_len(), 1);
     }
 }

@@ -43,10 +43,8 @@ impl PresenceManager {
         let shared = &self.presence.shared;
         let said = limits::said(meta, shared.settings.max_meta_bytes)?;
         let until = Some(Instant::now() + shared.settings.ttl);
-        let topic = topic(channel);
-        shared.change(|local| {
-            local.put(Who::User(user_id.into()), (&topic, user_id), said, until, &shared.settings)
-        })
+        let bounds = (until, shared.settings.max_members);
+        shared.change(|local| local.put(Who::User(user_id.into()), (&topic(channel), user_id), said, bounds))
     }
 
     /// `user_id`, which joined here, is still in `channel`; `false` when it is not: join again.

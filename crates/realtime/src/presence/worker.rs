@@ -57,8 +57,16 @@ struct Worker<'a> {
 struct Peer {
     heard: Instant,
     asked: Option<Instant>,
-    /// Parts of what it has, until all came: for its clock then, and how many they are.
-    parts: Option<(u64, usize, BTreeMap<usize, Vec<(u64, Meta)>>)>,
+    /// What it has, until all parts came.
+    parts: Option<Parts>,
+}
+
+/// Parts of what a worker has.
+struct Parts {
+    clock: u64,
+    /// How many there are.
+    count: usize,
+    came: BTreeMap<usize, Vec<(u64, Meta)>>,
 }
 
 impl<'a> Worker<'a> {
@@ -210,7 +218,7 @@ impl<'a> Worker<'a> {
             self.peers.remove(&worker);
             shared.change(|local| local.drop_worker(worker));
         }
-        shared.change(|local| local.expire(now));
+        shared.change(|local| local.expire(now, shared.settings.client_window));
         let clock = shared.local().state.clock();
         if clock > 0 {
             self.say(&shared.channel, Said::Beat).await;
@@ -292,17 +300,15 @@ impl Peer {
         (idx, count): (usize, usize),
         metas: Vec<(u64, Meta)>,
     ) -> Option<Snapshot> {
-        let parts = self.parts.get_or_insert_with(|| (clock, count, BTreeMap::new()));
-        if (parts.0, parts.1) != (clock, count) {
-            *parts = (clock, count, BTreeMap::new());
-        }
-        parts.2.insert(idx, metas);
-        if parts.2.len() < count {
+        let parts = self.parts.take().filter(|it| (it.clock, it.count) == (clock, count));
+        let mut parts = parts.unwrap_or_else(|| Parts { clock, count, came: BTreeMap::new() });
+        parts.came.insert(idx, metas);
+        if parts.came.len() < count {
+            self.parts = Some(parts);
             return None;
         }
-        let (clock, _, parts) = self.parts.take()?;
         self.asked = None;
-        Some(Snapshot { clock, metas: parts.into_values().flatten().collect() })
+        Some(Snapshot { clock, metas: parts.came.into_values().flatten().collect() })
     }
 }
 

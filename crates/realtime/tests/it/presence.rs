@@ -101,8 +101,9 @@ fn members_are_seen_on_every_worker_and_in_redis() {
 /// The `phx_ref` of each meta.
 fn metas(it: &PresenceManager, channel: &str, key: &str) -> Vec<Value> {
     let state = it.channel_state(channel);
-    let mut all = state[key]["metas"].as_array().cloned().unwrap_or_default();
-    all.sort_by_key(|it| it["phx_ref"].as_str().unwrap().to_owned());
+    let mut all =
+        state.pointer(&format!("/{key}/metas")).and_then(Value::as_array).cloned().unwrap_or_default();
+    all.sort_by_key(ToString::to_string);
     all
 }
 

@@ -190,3 +190,31 @@ fn the_stream_publishes_messages_as_those_of_one_table() {
         assert!(row.get::<_, bool>(3));
     });
 }
+
+#[test]
+fn a_trigger_that_runs_as_the_owner_sends_for_users_without_a_policy() {
+    run(async {
+        let project = project("sqldefiner").await;
+        let owner = project.owner().await;
+        owner
+            .batch_execute(
+                "create table public.rooms (id int primary key);
+                 create function public.tell_rooms() returns trigger security definer language plpgsql as $$
+                 begin
+                    perform realtime.send(jsonb_build_object('room', new.id), tg_op, 'rooms', false);
+                    return new;
+                 end $$;
+                 create trigger tell after insert on public.rooms for each row execute function public.tell_rooms()",
+            )
+            .await
+            .unwrap();
+        run_as(&project, "anon", "insert into public.rooms values (1), (2)").await.unwrap();
+        let mut rooms: Vec<_> = sent(&owner, "rooms").await.into_iter().map(|it| it.1["room"].clone()).collect();
+        rooms.sort_by_key(ToString::to_string);
+        assert_eq!(rooms, [1, 2]);
+        // A transaction that is rolled back sends nothing.
+        let failing = "insert into public.rooms values (3); select 1 / 0";
+        assert!(run_as(&project, "anon", failing).await.is_err());
+        assert_eq!(sent(&owner, "rooms").await.len(), 2);
+    });
+}
