@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use common::{Directory, DirectoryError, Finding, Inbox, ProjectRef};
 use refinery::Runner;
-use store::{Notifications, Server, Versions};
+use store::{Locks, Notifications, Redis, Server, Versions};
 
 pub use authority::{Authority, NODE_LIFE};
 pub use certificates::{AcmeSettings, ChallengeKind};
@@ -114,6 +114,12 @@ impl ControlPlane {
     #[must_use]
     pub fn versions(&self) -> Versions {
         Versions::shared(&self.inner.provisioner.server, &self.inner.config.control_database)
+    }
+
+    /// Where this installation's processes agree who does what.
+    #[must_use]
+    pub fn locks(&self, redis: &Redis) -> Locks {
+        Locks::new(redis, &self.inner.provisioner.server, &self.inner.config.control_database)
     }
 }
 

@@ -104,7 +104,9 @@ impl Base {
     }
 
     fn realtime(&self) -> Realtime {
-        Realtime::new(realtime::Config::default(), self.databases.clone(), &self.redis)
+        let (config, control) = (realtime::Config::default(), &self.control_plane);
+        let (locks, versions) = (control.locks(&self.redis), Some(control.versions()));
+        Realtime::new(config, self.databases.clone(), &self.redis, locks, versions)
     }
 
     /// Where a gateway keeps answers of the data API; not on workers, whose proxies do.
@@ -136,7 +138,7 @@ impl Base {
             gateway.limit_rates(RateLimitMiddleware::new(&self.redis, limits));
         }
         if let Some(secure) = installation.tls {
-            secure.attach(&gateway, &self.control_plane);
+            secure.attach(&gateway, &self.control_plane, &self.redis);
         }
         tokio::spawn(follow_changes(self.control_plane.clone(), gateway.clone()));
         gateway
@@ -226,7 +228,14 @@ async fn follow_changes(control_plane: ControlPlane, gateway: Gateway) {
 
 /// The schemas that services own in every project's database.
 fn migrations() -> Vec<ServiceMigrations> {
-    vec![ServiceMigrations { schema: "auth", owner: "supabase_auth_admin", runner: auth::migrations }]
+    vec![
+        ServiceMigrations { schema: "auth", owner: "supabase_auth_admin", runner: auth::migrations },
+        ServiceMigrations {
+            schema: "realtime",
+            owner: "supabase_realtime_admin",
+            runner: realtime::migrations,
+        },
+    ]
 }
 
 async fn default_project(control_plane: &ControlPlane) -> Result<Arc<Project>> {

@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use common::Caller;
 use tokio::time::Instant;
+use tokio_util::sync::DropGuard;
 
-use crate::hub::Subscription;
+use crate::bus::Hold;
+use crate::changes::{self, Wanted};
+use crate::feed::Feed;
+use crate::hub::{Subscription, Wants};
 use crate::rights::Allowed;
 use crate::tokens;
 
-/// A joined topic.
-#[derive(Debug)]
+/// A joined topic. Dropping it ends what it had subscribed to.
 pub(crate) struct Channel {
     /// The client's name of its joining, as JSON.
     pub(crate) join_ref: Option<String>,
@@ -29,7 +32,25 @@ pub(crate) struct Channel {
     pub(crate) asked_at: Instant,
     /// Whether members are shown.
     pub(crate) presence: bool,
+    /// The socket's name among members.
+    pub(crate) member: Arc<str>,
+    /// The database changes that are wanted.
+    pub(crate) following: Option<Following>,
     pub(crate) subscription: Subscription,
+    /// What SQL sends and changes comes by it.
+    pub(crate) feed: Arc<Feed>,
+    /// Keeps other processes' messages coming.
+    pub(crate) _hold: Hold,
+}
+
+/// Changes that a channel wants.
+#[derive(Debug)]
+pub(crate) struct Following {
+    pub(crate) wanted: Arc<[Wanted]>,
+    /// None until they come.
+    pub(crate) subscription: Option<changes::Subscription>,
+    /// Ends the attempts to subscribe.
+    pub(crate) _ends: DropGuard,
 }
 
 impl Channel {
@@ -47,5 +68,22 @@ impl Channel {
         self.expires_secs = tokens::expires_secs(&caller);
         self.caller = caller;
         self.token = token;
+    }
+
+    /// Which events come, by what it wants and may.
+    pub(crate) fn wants(&self) -> Wants {
+        let presence = self.presence && self.allowed.read_presence;
+        Wants { broadcast: self.allowed.read_broadcast, presence }
+    }
+
+    /// Rights or wishes have changed.
+    pub(crate) fn want(&self) {
+        self.subscription.want(self.wants());
+    }
+}
+
+impl std::fmt::Debug for Channel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Channel").field("topic", self.key()).finish_non_exhaustive()
     }
 }

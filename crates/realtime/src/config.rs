@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::FeedSettings;
+
 /// Bounds.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -19,6 +21,8 @@ pub struct Config {
     pub check_every: Duration,
     /// At the end sockets are told to reconnect over so much time, less when they are few or the end is near. Default 10 s.
     pub drain_spread: Duration,
+    /// Bounds of the projects' streams of changes.
+    pub feed: FeedSettings,
 }
 
 impl Default for Config {
@@ -31,6 +35,7 @@ impl Default for Config {
             write_timeout: Duration::from_secs(30),
             check_every: Duration::from_secs(300),
             drain_spread: Duration::from_secs(10),
+            feed: FeedSettings::default(),
         }
     }
 }

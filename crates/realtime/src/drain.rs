@@ -14,6 +14,9 @@ const BETWEEN: Duration = Duration::from_millis(2);
 /// Sockets are told in groups, no more often than timers can tell apart.
 const TICK: Duration = Duration::from_millis(20);
 
+/// How long other processes may take to hear of the end.
+const LEAVE_LIMIT: Duration = Duration::from_secs(2);
+
 /// How the end went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drained {
@@ -44,6 +47,10 @@ impl Realtime {
             }
         }
         let _late_ones_are_left = timeout(deadline - spread, inner.tasks.wait()).await;
+        for tenant in inner.tenants() {
+            let _elsewhere_they_time_out = timeout(LEAVE_LIMIT, tenant.presence.close()).await;
+        }
+        inner.ground.feeds.close(LEAVE_LIMIT).await;
         let drained = Drained { told, left: inner.tasks.len() };
         tracing::info!(told = drained.told, left = drained.left, "sockets drained");
         drained

@@ -31,6 +31,30 @@ pub enum Error {
     /// The process has as many sockets as it may, or is about to end.
     #[error("No more sockets are opened here right now, please retry after a moment")]
     Full,
+    /// A request shows no token, or one that is over.
+    #[error("Unauthorized")]
+    Unauthorized,
+    /// The caller may not write to the topic.
+    #[error("You do not have permissions to write to this Channel topic")]
+    Forbidden,
+    /// Nobody can say what the caller may.
+    #[error("{0}")]
+    RightsUnknown(String),
+    /// A broadcast is neither JSON nor bytes.
+    #[error("Unsupported Media Type: send application/json or application/octet-stream")]
+    MediaType,
+    /// What is wrong with which field, as JSON.
+    #[error("The broadcast cannot be read")]
+    Unprocessable(String),
+    /// Broadcasts come too fast.
+    #[error("Too many messages per second")]
+    TooManyMessages,
+    /// The broadcast is larger than the project allows.
+    #[error("Payload size exceeds the project's limit")]
+    TooLarge,
+    /// The request's body did not arrive.
+    #[error("The request body cannot be read")]
+    BadBody,
     /// Nobody answers this path.
     #[error("Nothing is served at this path")]
     NoRoute,
@@ -44,11 +68,17 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoWebSocket | Self::Version => ErrorKind::Invalid,
-            Self::Suspended => ErrorKind::Forbidden,
-            Self::Token(_) => ErrorKind::Unauthenticated,
-            Self::TooManySockets | Self::TooManyJoins => ErrorKind::Limited,
-            Self::Full => ErrorKind::Unavailable,
+            Self::NoWebSocket
+            | Self::Version
+            | Self::MediaType
+            | Self::Unprocessable(_)
+            | Self::BadBody => ErrorKind::Invalid,
+            Self::Suspended | Self::Forbidden => ErrorKind::Forbidden,
+            Self::Token(_) | Self::Unauthorized => ErrorKind::Unauthenticated,
+            Self::TooManySockets | Self::TooManyJoins | Self::TooManyMessages | Self::TooLarge => {
+                ErrorKind::Limited
+            }
+            Self::Full | Self::RightsUnknown(_) => ErrorKind::Unavailable,
             Self::NoRoute => ErrorKind::NotFound,
             Self::NoCaller => ErrorKind::Internal,
         }
@@ -65,6 +95,14 @@ impl Error {
             Self::TooManySockets => "too_many_connections",
             Self::TooManyJoins => "too_many_joins",
             Self::Full => "sockets_unavailable",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::RightsUnknown(_) => "rights_unavailable",
+            Self::MediaType => "unsupported_media_type",
+            Self::Unprocessable(_) => "unprocessable_broadcast",
+            Self::TooManyMessages => "too_many_messages",
+            Self::TooLarge => "payload_too_large",
+            Self::BadBody => "request_body_unreadable",
             Self::NoRoute => "route_not_found",
             Self::NoCaller => "unexpected_failure",
         }
@@ -75,6 +113,9 @@ impl Error {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::NoWebSocket => StatusCode::UPGRADE_REQUIRED,
+            Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             _ => self.kind().status(),
         }
     }
@@ -82,13 +123,17 @@ impl Error {
     pub(crate) fn response(&self) -> Response<Body> {
         crate::events::refused(self.code());
         let text = self.to_string();
-        let mut response = answer(self.status(), &json!({ "error": text, "message": text }).to_string());
+        let body = match self {
+            Self::Unprocessable(errors) => format!(r#"{{"errors":{errors}}}"#),
+            _ => json!({ "error": text, "message": text }).to_string(),
+        };
+        let mut response = answer(self.status(), &body);
         let headers = response.headers_mut();
         match self {
             Self::NoWebSocket => {
                 headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
             }
-            Self::TooManySockets | Self::TooManyJoins | Self::Full => {
+            Self::TooManySockets | Self::TooManyJoins | Self::TooManyMessages | Self::Full => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             _ => {}

@@ -1,7 +1,6 @@
 //! Who receives what: the topics of one project in this process, and their subscribers.
 //!
-//! Public and private topics of one name are two. A topic exists while somebody has joined it; whoever listens to other
-//! processes is told by [`Watch`] when one begins and ends.
+//! Public and private topics of one name are two. A topic exists while somebody has joined it.
 
 use std::fmt;
 use std::hash::BuildHasher as _;
@@ -18,17 +17,10 @@ const SHARDS: usize = 16;
 
 type Topics = std::collections::HashMap<Arc<str>, Arc<Topic>, RandomState>;
 
-/// Hears when the first subscriber of a topic comes, and when the last one goes. Called under a lock: must not wait.
-pub(crate) trait Watch: Send + Sync {
-    /// The topic `key` has a subscriber now, or none any more.
-    fn changed(&self, key: &Arc<str>, has_subscribers: bool);
-}
-
 /// The topics of a project.
 pub(crate) struct Hub {
     shards: [RwLock<Topics>; SHARDS],
     hasher: RandomState,
-    watch: Box<dyn Watch>,
 }
 
 struct Topic {
@@ -79,9 +71,9 @@ pub(crate) fn topic_of(key: &str) -> &str {
 
 impl Hub {
     /// Without topics.
-    pub(crate) fn new(watch: Box<dyn Watch>) -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         let shards = std::array::from_fn(|_| RwLock::default());
-        Arc::new(Self { shards, hasher: RandomState::default(), watch })
+        Arc::new(Self { shards, hasher: RandomState::default() })
     }
 
     /// Send what comes on `key` to `outbox` from now on.
@@ -89,7 +81,6 @@ impl Hub {
         let socket = outbox.id();
         let mut topics = self.topics_mut(key);
         let topic = topics.entry(Arc::clone(key)).or_insert_with(|| {
-            self.watch.changed(key, true);
             let name = topic_of(key).into();
             Arc::new(Topic { key: Arc::clone(key), name, members: RwLock::default() })
         });
@@ -137,7 +128,6 @@ impl Hub {
         members.swap_remove(&socket);
         if members.is_empty() {
             topics.remove(&topic.key);
-            self.watch.changed(&topic.key, false);
         }
     }
 }
@@ -191,19 +181,9 @@ impl fmt::Debug for Hub {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
     use std::task::{Context, Waker};
 
     use super::*;
-
-    #[derive(Default, Clone)]
-    struct Log(Arc<Mutex<Vec<String>>>);
-
-    impl Watch for Log {
-        fn changed(&self, key: &Arc<str>, has_subscribers: bool) {
-            self.0.lock().unwrap().push(format!("{key} {has_subscribers}"));
-        }
-    }
 
     fn taken(outbox: &Outbox) -> usize {
         outbox.take(&Context::from_waker(Waker::noop()), true).0.len()
@@ -213,7 +193,7 @@ mod tests {
 
     #[test]
     fn events_reach_those_who_joined_and_want_them() {
-        let hub = Hub::new(Box::new(Log::default()));
+        let hub = Hub::new();
         let [a, b, c] = [1, 2, 3].map(|id| Outbox::new(id, 1000));
         let (public, private) = (key("realtime:x", false), key("realtime:x", true));
         let first = hub.subscribe(&public, &a, ALL);
@@ -230,8 +210,7 @@ mod tests {
 
     #[test]
     fn a_topic_ends_with_its_last_subscriber() {
-        let log = Log::default();
-        let hub = Hub::new(Box::new(log.clone()));
+        let hub = Hub::new();
         let topic = key("realtime:x", false);
         let one = hub.subscribe(&topic, &Outbox::new(1, 1000), ALL);
         let two = hub.subscribe(&topic, &Outbox::new(2, 1000), ALL);
@@ -239,6 +218,5 @@ mod tests {
         assert_eq!(hub.keys().len(), 1);
         drop(two);
         assert!(hub.keys().is_empty());
-        assert_eq!(*log.0.lock().unwrap(), ["realtime:x true", "realtime:x false"]);
     }
 }

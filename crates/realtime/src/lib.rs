@@ -1,4 +1,4 @@
-//! Channels, presence and database changes over WebSockets: Supabase Realtime's API.
+//! Channels, presence and database changes over `WebSockets`: Supabase Realtime's API.
 //!
 //! A **socket** speaks Phoenix's protocol and joins **topics** of its project. What a topic's subscribers are sent is an
 //! [`event::Event`], written once per protocol version however many receive it, and put into each socket's bounded
@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod api;
+mod bus;
 mod change;
 mod changes;
 mod channel;
@@ -20,11 +21,13 @@ mod drain;
 mod error;
 mod event;
 mod events;
+mod feed;
 mod frame;
 mod hub;
 mod limits;
 mod outbox;
 mod partitions;
+mod presence;
 mod replay;
 mod rights;
 mod schema;
@@ -38,6 +41,8 @@ mod websocket;
 pub use config::Config;
 pub use drain::Drained;
 pub use error::Error;
+pub use feed::FeedSettings;
+pub use presence::{PresenceManager, PresenceRefusal, PresenceSettings};
 pub use schema::migrations;
 pub(crate) use state::Inner;
 pub use state::Realtime;

@@ -2,7 +2,9 @@
 //! [`Unwritten`], and what must wait for a database becomes [`Work`] that the socket's task does.
 
 mod broadcast;
+mod follow;
 mod join;
+mod members;
 mod renew;
 mod unwritten;
 
@@ -10,12 +12,16 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use common::Caller;
 use foldhash::fast::RandomState;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use serde_json::json;
 use tokio::time::Instant;
 
+use self::follow::Followed;
 use self::join::Joined;
 use self::renew::Renewed;
 pub(crate) use self::unwritten::Unwritten;
@@ -27,7 +33,7 @@ use crate::outbox::Outbox;
 use crate::tenant::Tenant;
 use crate::tokens;
 
-/// What must wait; nothing more is read from the client meanwhile.
+/// What must wait for others.
 pub(crate) type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
 
 /// What came of it.
@@ -35,6 +41,8 @@ pub(crate) type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
 pub(crate) enum Done {
     Joined(Box<Joined>),
     Renewed(Box<Renewed>),
+    Followed(Box<Followed>),
+    Nothing,
 }
 
 /// The connection that a session stands on.
@@ -51,12 +59,15 @@ pub(crate) struct Connection {
 }
 
 /// One socket's channels.
-#[derive(Debug)]
 pub(crate) struct Session {
     connection: Connection,
     /// By topic.
     channels: HashMap<Arc<str>, Channel, RandomState>,
     out: Unwritten,
+    /// Nothing more is read from the client until it is done: its messages keep their order.
+    work: Option<Work>,
+    /// Goes on beside.
+    asides: Option<Box<FuturesUnordered<Work>>>,
     /// When tokens and rights are looked at again.
     next_check: Instant,
 }
@@ -99,7 +110,35 @@ fn address<'a>(message: &'a Incoming<'_>) -> Address<'a> {
 impl Session {
     pub(crate) fn new(connection: Connection) -> Self {
         let next_check = Instant::now() + connection.realtime.config.check_every;
-        Self { connection, channels: HashMap::default(), out: Unwritten::default(), next_check }
+        let (channels, out) = (HashMap::default(), Unwritten::default());
+        Self { connection, channels, out, work: None, asides: None, next_check }
+    }
+
+    /// Whether the client's next message has to wait.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.work.is_some()
+    }
+
+    /// Go on with what was begun: ready when something came of it.
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if let Some(work) = &mut self.work
+            && let Poll::Ready(done) = work.as_mut().poll(context)
+        {
+            self.work = None;
+            self.resume(done);
+            return Poll::Ready(());
+        }
+        let Some(asides) = &mut self.asides else { return Poll::Pending };
+        match asides.poll_next_unpin(context) {
+            Poll::Ready(Some(done)) => self.resume(done),
+            Poll::Ready(None) => self.asides = None,
+            Poll::Pending => return Poll::Pending,
+        }
+        Poll::Ready(())
+    }
+
+    fn aside(&mut self, work: Work) {
+        self.asides.get_or_insert_default().push(work);
     }
 
     /// What is to be written.
@@ -115,10 +154,10 @@ impl Session {
     }
 
     /// A message of the client.
-    pub(crate) fn receive(&mut self, message: &Incoming<'_>) -> Option<Work> {
+    pub(crate) fn receive(&mut self, message: &Incoming<'_>) {
         match (&*message.topic, &*message.event) {
             ("phoenix", "heartbeat") => self.reply(address(message), true, "{}"),
-            (_, "phx_join") => return self.join(message),
+            (_, "phx_join") => self.work = self.join(message),
             (topic, "phx_leave") => {
                 self.remove(topic);
                 self.reply(address(message), true, "{}");
@@ -130,19 +169,21 @@ impl Session {
             (_, "broadcast") => self.broadcast(message),
             (_, "access_token") => {
                 if let Said::Json(payload) = message.payload {
-                    return self.renew(&message.topic, payload);
+                    self.work = self.renew(&message.topic, payload);
                 }
             }
+            (_, "presence") => self.presence(message),
             _ => {}
         }
-        None
     }
 
     /// What was waited for has come.
-    pub(crate) fn resume(&mut self, done: Done) {
+    fn resume(&mut self, done: Done) {
         match done {
             Done::Joined(joined) => self.joined(*joined),
             Done::Renewed(renewed) => self.renewed(*renewed),
+            Done::Followed(followed) => self.followed(*followed),
+            Done::Nothing => {}
         }
     }
 
@@ -153,10 +194,14 @@ impl Session {
 
     /// Leave everything.
     pub(crate) fn end(&mut self) {
+        if self.channels.values().any(|it| it.presence) {
+            self.connection.tenant.presence.leave_all(self.connection.outbox.id());
+        }
         let topics: Vec<_> = self.channels.keys().cloned().collect();
         for topic in topics {
             self.remove(&topic);
         }
+        (self.work, self.asides) = (None, None);
     }
 
     fn reply(&mut self, to: Address<'_>, is_ok: bool, response: &str) {
@@ -192,6 +237,9 @@ impl Session {
 
     fn remove(&mut self, topic: &str) -> Option<Channel> {
         let removed = self.channels.remove(topic)?;
+        if removed.presence {
+            self.connection.tenant.presence.leave(removed.key(), self.connection.outbox.id());
+        }
         self.connection.realtime.measures.channels.decrement(1.0);
         if self.channels.is_empty() {
             self.channels.shrink_to_fit();
@@ -199,8 +247,8 @@ impl Session {
         Some(removed)
     }
 
-    /// Look at tokens and rights; what has to be asked for comes back as work.
-    pub(crate) fn check(&mut self) -> Option<Work> {
+    /// Look at tokens and rights.
+    pub(crate) fn check(&mut self) {
         let now_secs = tokens::now_secs();
         let over: Vec<_> = self
             .channels
@@ -212,7 +260,7 @@ impl Session {
             self.stop(&topic, "Access token has expired");
         }
         self.plan_check(now_secs);
-        self.recheck()
+        self.work = self.recheck();
     }
 
     /// At the next expiry, and after a while in any case.
@@ -222,6 +270,12 @@ impl Session {
         let every = self.connection.realtime.config.check_every;
         let wait = left.map_or(every, |it| every.min(std::time::Duration::from_secs(it)));
         self.next_check = Instant::now() + wait;
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("channels", &self.channels).finish_non_exhaustive()
     }
 }
 

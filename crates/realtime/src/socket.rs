@@ -19,7 +19,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::Inner;
 use crate::frame::{Incoming, Malformed, Version};
 use crate::outbox::Outbox;
-use crate::session::{Connection, Session, Work};
+use crate::session::{Connection, Session};
 use crate::websocket::{self, Fault, Message, Reader};
 
 /// Read at once, into memory of the stack.
@@ -45,7 +45,6 @@ pub(crate) struct Socket {
     version: Version,
     outbox: Outbox,
     realtime: Arc<Inner>,
-    work: Option<Work>,
     timer: Pin<Box<Sleep>>,
     /// When the client said something.
     heard: Instant,
@@ -77,7 +76,6 @@ impl Socket {
             outbox,
             timer: Box::pin(sleep_until(now + realtime.config.idle_timeout)),
             realtime,
-            work: None,
             heard: now,
             blocked: None,
             closing: None,
@@ -144,8 +142,8 @@ impl Socket {
         if self.closing.is_none() && self.heard + config.idle_timeout <= now {
             self.close(SILENT);
         }
-        if self.session.next_check() <= now && self.work.is_none() {
-            self.work = self.session.check();
+        if self.session.next_check() <= now && !self.session.is_busy() {
+            self.session.check();
         }
         let next = self.deadline().max(now + Duration::from_millis(1));
         self.timer.as_mut().reset(next);
@@ -208,17 +206,10 @@ impl Socket {
     }
 
     fn input(&mut self, context: &mut Context<'_>) -> Input {
-        if let Some(work) = &mut self.work {
-            return match work.as_mut().poll(context) {
-                Poll::Ready(done) => {
-                    self.work = None;
-                    self.session.resume(done);
-                    Input::Moved
-                }
-                Poll::Pending => Input::Waiting,
-            };
+        if self.session.poll(context).is_ready() {
+            return Input::Moved;
         }
-        if self.left || self.session.out().bytes() > MAX_UNTAKEN_BYTES {
+        if self.left || self.session.is_busy() || self.session.out().bytes() > MAX_UNTAKEN_BYTES {
             return Input::Waiting;
         }
         match self.reader.next() {
@@ -268,7 +259,7 @@ impl Socket {
             }
         };
         match incoming {
-            Ok(incoming) => self.work = self.session.receive(&incoming),
+            Ok(incoming) => self.session.receive(&incoming),
             Err(Malformed) => self.close(MALFORMED),
         }
     }
@@ -282,7 +273,6 @@ impl Socket {
             crate::events::refused(label(why.code));
         }
         self.closing = Some(Instant::now() + CLOSE_LIMIT);
-        self.work = None;
         self.session.end();
         if self.blocked.is_some() {
             self.session.out().forget();

@@ -8,15 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use axum::body::Body;
 use common::{Caller, Project, ProjectRef};
 use http::{Request, Response};
-use store::{Databases, Redis};
+use store::{Databases, Locks, Redis, Versions};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::events::Measures;
-use crate::hub::Watch;
+use crate::feed::{self, Feeds};
 use crate::outbox::Outbox;
-use crate::tenant::Tenant;
+use crate::tenant::{Ground, Tenant};
 use crate::{Config, Error, api, connect};
 
 /// The realtime service. Cheap to clone.
@@ -29,7 +29,7 @@ pub struct Realtime {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) config: Config,
-    pub(crate) databases: Databases,
+    pub(crate) ground: Ground,
     pub(crate) measures: Measures,
     /// Places for sockets.
     pub(crate) slots: Arc<Semaphore>,
@@ -43,22 +43,29 @@ pub(crate) struct Inner {
     hasher: RandomState,
 }
 
-/// Nobody else is told.
-struct Alone;
-
-impl Watch for Alone {
-    fn changed(&self, _key: &Arc<str>, _has_subscribers: bool) {}
-}
-
 impl Realtime {
-    /// Sockets of the projects in `databases`; `redis` carries messages between processes.
+    /// Sockets of the projects in `databases`; `redis` carries messages between processes, `locks` choose among them, and
+    /// `versions` hears of every change that the projects' streams tell. Must be called on a runtime.
     #[must_use]
-    pub fn new(config: Config, databases: Databases, redis: &Redis) -> Self {
-        let _ = redis;
+    pub fn new(
+        config: Config,
+        databases: Databases,
+        redis: &Redis,
+        locks: Locks,
+        versions: Option<Versions>,
+    ) -> Self {
+        let feeds = Feeds::new(feed::Ground {
+            server: databases.server().clone(),
+            redis: redis.clone(),
+            locks: locks.clone(),
+            versions,
+            settings: config.feed.clone(),
+        });
+        let ground = Ground { databases, redis: redis.clone(), locks, feeds };
         let slots = Arc::new(Semaphore::new(config.max_sockets));
         let inner = Inner {
             config,
-            databases,
+            ground,
             measures: Measures::new(),
             slots,
             next_id: AtomicU64::new(1),
@@ -100,9 +107,14 @@ impl Inner {
             return Arc::clone(tenant);
         }
         tenants.retain(|_, it| Arc::strong_count(it) > 1);
-        let tenant = Tenant::new(Arc::clone(project), Box::new(Alone));
+        let tenant = Tenant::new(Arc::clone(project), &self.ground);
         tenants.insert(project.reference.clone(), Arc::clone(&tenant));
         tenant
+    }
+
+    /// All projects that are here.
+    pub(crate) fn tenants(&self) -> Vec<Arc<Tenant>> {
+        self.tenants.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
     pub(crate) fn sockets(&self) -> MutexGuard<'_, HashMap<u64, Outbox>> {

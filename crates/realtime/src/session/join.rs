@@ -8,8 +8,11 @@ use common::Caller;
 use serde_json::{Value, json};
 use store::Database;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::{Connection, Done, Sender, Session, Work, address};
+use crate::bus::Hold;
+use crate::changes;
 use crate::channel::Channel;
 use crate::event::Event;
 use crate::events;
@@ -69,6 +72,9 @@ struct Wanted {
     own: bool,
     replay: Option<Replay>,
     presence: bool,
+    /// The name among members; empty when the client leaves it to us.
+    member: String,
+    changes: Vec<changes::Wanted>,
 }
 
 /// A topic that may be joined, or not.
@@ -85,6 +91,7 @@ struct Entry {
     token: u64,
     allowed: Allowed,
     replayed: Vec<Arc<Event>>,
+    hold: Hold,
 }
 
 impl Session {
@@ -95,7 +102,9 @@ impl Session {
         }
         let sender = Sender::of(message);
         match self.admit(message) {
-            Ok(entry) if entry.wanted.is_private => Some(authorize(&self.connection, sender, entry)),
+            Ok(entry) if entry.wanted.is_private || !self.connection.tenant.bus.is_alone() => {
+                Some(prepare(&self.connection, sender, entry))
+            }
             outcome => {
                 self.joined(Joined { sender, outcome });
                 None
@@ -118,7 +127,10 @@ impl Session {
             return Err(Refusal::TooManyJoins);
         }
         let is_new = !self.channels.contains_key(&*message.topic);
-        if is_new && self.channels.len() >= settings.max_channels_per_client as usize {
+        let most = settings.max_channels_per_client as usize;
+        // What was begun for channels that were left counts until it ends.
+        let begun = self.asides.as_ref().map_or(0, |it| it.len());
+        if (is_new && self.channels.len() >= most) || begun > most {
             return Err(Refusal::TooManyChannels);
         }
         let payload: Value = match message.payload {
@@ -130,7 +142,8 @@ impl Session {
             return Err(Refusal::PrivateOnly);
         }
         let (caller, token) = self.caller_of(&payload)?;
-        Ok(Entry { wanted, caller, token, allowed: Allowed::ALL, replayed: Vec::new() })
+        let hold = tenant.bus.hold(&hub::key(&message.topic, wanted.is_private));
+        Ok(Entry { wanted, caller, token, allowed: Allowed::ALL, replayed: Vec::new(), hold })
     }
 
     /// By the token that the join brings, else by the one that the socket was opened with.
@@ -155,11 +168,10 @@ impl Session {
         };
         // A second joining replaces the first.
         self.remove(&sender.topic);
-        let Entry { wanted, caller, token, allowed, replayed } = entry;
-        let key = hub::key(&sender.topic, wanted.is_private);
-        let wants =
-            Wants { broadcast: allowed.read_broadcast, presence: wanted.presence && allowed.read_presence };
-        let subscription = self.connection.tenant.hub.subscribe(&key, &self.connection.outbox, wants);
+        let Entry { wanted, caller, token, allowed, replayed, hold } = entry;
+        let (key, tenant) = (hub::key(&sender.topic, wanted.is_private), &self.connection.tenant);
+        let wants = Wants { broadcast: allowed.read_broadcast, presence: wanted.presence && allowed.read_presence };
+        let subscription = tenant.hub.subscribe(&key, &self.connection.outbox, wants);
         let topic = Arc::clone(subscription.name());
         let channel = Channel {
             join_ref: sender.join_ref.clone(),
@@ -172,12 +184,21 @@ impl Session {
             allowed,
             asked_at: Instant::now(),
             presence: wanted.presence,
+            member: member(wanted.member),
+            following: None,
             subscription,
+            feed: tenant.feed(),
+            _hold: hold,
         };
         self.channels.insert(topic, channel);
         self.connection.realtime.measures.channels.increment(1.0);
-        self.reply(sender.address(), true, &json!({"postgres_changes": []}).to_string());
+        let echoed: Vec<Value> = wanted.changes.iter().map(changes::Wanted::echo).collect();
+        self.reply(sender.address(), true, &json!({ "postgres_changes": echoed }).to_string());
         self.push(&replayed);
+        self.show_members(&sender.topic);
+        if !wanted.changes.is_empty() {
+            self.follow(&sender.topic, wanted.changes.into());
+        }
         self.plan_check(tokens::now_secs());
     }
 }
@@ -193,21 +214,31 @@ impl Wanted {
             own: truth(at("/config/broadcast/self")),
             replay: Replay::parse(at("/config/broadcast/replay"), is_private)?,
             presence: truth(at("/config/presence/enabled")),
+            member: at("/config/presence/key").as_str().unwrap_or_default().to_owned(),
+            changes: changes::Wanted::list(payload.pointer("/config/postgres_changes")),
         })
     }
+}
+
+fn member(wanted: String) -> Arc<str> {
+    if wanted.is_empty() { Uuid::new_v4().to_string().into() } else { wanted.into() }
 }
 
 fn truth(value: &Value) -> bool {
     value.as_bool().unwrap_or_else(|| value.as_str() == Some("true"))
 }
 
-/// Ask the project's policies.
-fn authorize(connection: &Connection, sender: Sender, entry: Entry) -> Work {
+/// Hear other processes, and ask the project's policies.
+fn prepare(connection: &Connection, sender: Sender, entry: Entry) -> Work {
     let (realtime, tenant) = (Arc::clone(&connection.realtime), Arc::clone(&connection.tenant));
     let headers = Arc::clone(&connection.headers);
     Box::pin(async move {
-        let database = realtime.databases.of(&tenant.project()).await;
+        entry.hold.ready().await;
         let asking = async {
+            if !entry.wanted.is_private {
+                return Ok(entry);
+            }
+            let database = realtime.ground.databases.of(&tenant.project()).await;
             let name = sender.topic.strip_prefix("realtime:").unwrap_or_default();
             let allowed = tenant.rights.of(&database, &entry.caller, name, &headers).await?;
             if !allowed.read_broadcast && !allowed.read_presence {

@@ -6,7 +6,6 @@ use common::Caller;
 use serde_json::Value;
 
 use super::{Done, Session, Work};
-use crate::hub::Wants;
 use crate::rights::{self, Allowed};
 use crate::tokens;
 
@@ -44,6 +43,7 @@ impl Session {
             Ok((caller, number)) => {
                 self.channels.get_mut(topic)?.is_of(caller, number);
                 self.plan_check(tokens::now_secs());
+                self.follow_as_now(topic);
                 self.ask(topic)
             }
             Err(refused) => {
@@ -69,7 +69,7 @@ impl Session {
         let (headers, caller) = (Arc::clone(&self.connection.headers), channel.caller.clone());
         let topic = Arc::clone(channel.subscription.name());
         Some(Box::pin(async move {
-            let database = realtime.databases.of(&tenant.project()).await;
+            let database = realtime.ground.databases.of(&tenant.project()).await;
             let name = topic.strip_prefix("realtime:").unwrap_or_default();
             let allowed = tenant.rights.of(&database, &caller, name, &headers).await;
             Done::Renewed(Box::new(Renewed { topic, allowed }))
@@ -81,8 +81,7 @@ impl Session {
             Ok(allowed) if allowed.read_broadcast || allowed.read_presence => {
                 let Some(channel) = self.channels.get_mut(&topic) else { return };
                 channel.allowed = allowed;
-                let presence = channel.presence && allowed.read_presence;
-                channel.subscription.want(Wants { broadcast: allowed.read_broadcast, presence });
+                channel.want();
             }
             Ok(_) => {
                 let name = topic.strip_prefix("realtime:").unwrap_or_default();

@@ -2,6 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
 #![expect(clippy::panic, reason = "a test that cannot go on must stop")]
 
+mod api;
 mod broadcast;
+mod presence;
+mod processes;
 mod sql;
 mod world;

@@ -39,18 +39,22 @@ pub(crate) fn token(project: &Project, claims: &Value) -> String {
     project.jwt.sign(claims.as_object().unwrap()).unwrap()
 }
 
+/// Limits that tests do not reach.
+pub(crate) fn open() -> RealtimeSettings {
+    let most = 1_000_000;
+    RealtimeSettings {
+        max_concurrent_users: most,
+        max_joins_per_second: most,
+        max_events_per_second: most,
+        max_bytes_per_second: 1_000_000_000,
+        ..RealtimeSettings::default()
+    }
+}
+
 impl World {
     /// With limits that tests do not reach.
     pub(crate) async fn new(test: &TestProject) -> Self {
-        let most = 1_000_000;
-        let settings = RealtimeSettings {
-            max_concurrent_users: most,
-            max_joins_per_second: most,
-            max_events_per_second: most,
-            max_bytes_per_second: 1_000_000_000,
-            ..RealtimeSettings::default()
-        };
-        Self::with(test, settings, Config::default(), &Redis::none()).await
+        Self::with(test, open(), Config::default(), &Redis::none()).await
     }
 
     pub(crate) async fn with(
@@ -61,7 +65,7 @@ impl World {
     ) -> Self {
         let project = Arc::new(Project { realtime: settings, ..Project::clone(&test.project) });
         let databases: Databases = test.databases.clone();
-        let realtime = Realtime::new(config, databases, redis);
+        let realtime = Realtime::new(config, databases, redis, test.control_plane.locks(redis), None);
         let (service, known) = (realtime.clone(), Arc::clone(&project));
         // As the gateway does: the project, and who the key says that it is.
         let answer = move |mut request: Request| {
@@ -101,7 +105,7 @@ impl World {
 }
 
 /// The test's queries name a role, or a whole token's claims.
-fn caller(project: &Project, query: &str) -> Caller {
+pub(crate) fn caller(project: &Project, query: &str) -> Caller {
     let role = query.split('&').find_map(|it| it.strip_prefix("role=")).unwrap_or("anon");
     let exp = query.split('&').find_map(|it| it.strip_prefix("exp=")?.parse().ok()).unwrap_or(secs(3600));
     let claims = json!({"role": role, "exp": exp, "ref": project.reference.as_str()});
