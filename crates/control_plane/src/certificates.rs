@@ -1,8 +1,9 @@
 //! Certificates for the public door, got and renewed by ACME (RFC 8555) and shared by all proxies (REQ H9).
 //!
 //! What is wanted, under way and there lies in the control database, keys sealed under the master key. Any process may
-//! do the work: it claims a domain by one statement, for as long as an attempt may take, so that each is done once; and any
-//! proxy can answer what the authority asks meanwhile. `order.rs` is one attempt, `challenges.rs` the answers.
+//! do the work: it holds a lock of the domain's own meanwhile ([`DistributedLock`], REQ C5), so that each is done once, and
+//! another one goes on when it dies; and any proxy can answer what the authority asks. `order.rs` is one attempt,
+//! `challenges.rs` the answers.
 
 mod challenges;
 mod order;
@@ -14,8 +15,8 @@ use std::time::{Duration, SystemTime};
 
 use common::{Certified, Challenges};
 use jiff::Timestamp;
-use store::Notifications;
 use store::postgres::Row;
+use store::{DistributedLock, Locks, Notifications};
 use tokio::time::{sleep, timeout};
 
 use crate::{ControlPlane, Error, events, random};
@@ -24,8 +25,10 @@ pub(crate) use queries::listed;
 
 /// Between looks for what is due.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
-/// The longest that one attempt takes; a claim holds for twice that.
+/// The longest that one attempt takes.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(300);
+/// A process that falls silent in an attempt leaves it to others after that.
+const LOCK_TTL_SECS: u64 = 30;
 /// The wait after the first failure; doubles with each further one. Authorities count failures per hour.
 const FIRST_RETRY: Duration = Duration::from_secs(120);
 /// The longest wait after a failure.
@@ -100,31 +103,41 @@ impl ControlPlane {
     }
 
     /// Get certificates for the domains and renew them in time, for as long as this is polled. Failures are told, and
-    /// tried again later and later; other processes may do the same.
-    pub async fn keep_certificates(&self, settings: AcmeSettings) {
+    /// tried again later and later; other processes may do the same, with the same `locks`.
+    pub async fn keep_certificates(&self, settings: AcmeSettings, locks: Locks) {
         loop {
-            if let Err(error) = self.renew_due(&settings).await {
+            if let Err(error) = self.renew_due(&settings, &locks).await {
                 events::certificates_not_looked_at(&error);
             }
             sleep(LOOK_EVERY).await;
         }
     }
 
-    async fn renew_due(&self, settings: &AcmeSettings) -> Result<(), Error> {
+    async fn renew_due(&self, settings: &AcmeSettings, locks: &Locks) -> Result<(), Error> {
         let db = &self.inner.db;
         queries::want(db, &settings.domains).await?;
-        while let Some(claim) = queries::claim(db, &settings.domains, ATTEMPT_LIMIT * 2).await? {
-            let attempt = Box::pin(self.attempt(settings, &claim));
-            let outcome = timeout(ATTEMPT_LIMIT, attempt).await.unwrap_or(Err("it took too long".into()));
-            queries::close_challenges(db, &claim.domain).await?;
-            match outcome {
-                Ok(issued) => self.keep(&claim.domain, &issued).await?,
-                Err(error) => {
-                    let text = order::told(&*error);
-                    let wait = retry_after(claim.failures)?;
-                    queries::fail(db, &claim.domain, &text, wait).await?;
-                    events::certificate_failed(&claim.domain, &text, wait);
-                }
+        for domain in queries::due(db, &settings.domains).await? {
+            let lock = DistributedLock::new(locks, &format!("certificate:{domain}"), LOCK_TTL_SECS);
+            // Without an answer somebody else is at it, or will be.
+            lock.run(Box::pin(self.renew(settings, &domain))).await.transpose()?;
+        }
+        Ok(())
+    }
+
+    /// One attempt for `domain`, whose lock is held; nothing when another process was faster.
+    async fn renew(&self, settings: &AcmeSettings, domain: &str) -> Result<(), Error> {
+        let db = &self.inner.db;
+        let Some(claim) = queries::begin(db, domain, FIRST_RETRY).await? else { return Ok(()) };
+        let attempt = Box::pin(self.attempt(settings, &claim));
+        let outcome = timeout(ATTEMPT_LIMIT, attempt).await.unwrap_or(Err("it took too long".into()));
+        queries::close_challenges(db, &claim.domain).await?;
+        match outcome {
+            Ok(issued) => self.keep(&claim.domain, &issued).await?,
+            Err(error) => {
+                let text = order::told(&*error);
+                let wait = retry_after(claim.failures)?;
+                queries::fail(db, &claim.domain, &text, wait).await?;
+                events::certificate_failed(&claim.domain, &text, wait);
             }
         }
         Ok(())

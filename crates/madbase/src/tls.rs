@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use control_plane::{AcmeSettings, ChallengeKind, ControlPlane};
 use gateway::{Certificates, Gateway, PemFiles, Tls, TlsSettings};
+use store::Redis;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -127,7 +128,7 @@ impl Flags {
 impl Secure {
     /// Let `gateway` send plain requests here; show what changes in files and in the control database, and get what is due,
     /// as long as the process runs.
-    pub(crate) fn attach(&self, gateway: &Gateway, control_plane: &ControlPlane) {
+    pub(crate) fn attach(&self, gateway: &Gateway, control_plane: &ControlPlane, redis: &Redis) {
         gateway.encrypt(self.tls.clone(), self.port);
         if !self.files.is_empty() {
             tokio::spawn(Arc::clone(&self.certificates).follow(self.files.clone()));
@@ -135,10 +136,11 @@ impl Secure {
         if let Some(acme) = self.acme.clone() {
             self.tls.answer_challenges(control_plane.challenges());
             tokio::spawn(share(control_plane.clone(), Arc::clone(&self.certificates)));
-            let (plane, open) = (control_plane.clone(), self.open.clone());
+            let (plane, locks) = (control_plane.clone(), control_plane.locks(redis));
+            let open = self.open.clone();
             tokio::spawn(async move {
                 open.cancelled().await;
-                plane.keep_certificates(acme).await;
+                plane.keep_certificates(acme, locks).await;
             });
         }
     }

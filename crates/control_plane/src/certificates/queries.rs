@@ -13,12 +13,12 @@ use crate::control_db::ControlDb;
 const WANT: &str =
     "insert into madbase.certificates (domain) select unnest($1::text[]) on conflict do nothing";
 
-const CLAIM: &str = "\
+const DUE: &str = "\
+    select domain from madbase.certificates where domain = any($1) and due_at <= now() order by due_at limit 1000";
+
+const BEGIN: &str = "\
     update madbase.certificates set tried_at = now(), due_at = now() + make_interval(secs => $2) \
-    where domain = (\
-      select domain from madbase.certificates where domain = any($1) and due_at <= now() \
-      order by due_at limit 1 for update skip locked\
-    ) returning domain, failures, order_url, order_key";
+    where domain = $1 and due_at <= now() returning domain, failures, order_url, order_key";
 
 const NOTE_ORDER: &str = "update madbase.certificates set order_url = $2, order_key = $3 where domain = $1";
 
@@ -60,7 +60,12 @@ pub(super) async fn want(db: &ControlDb, domains: &[String]) -> Result<(), Error
     db.query(WANT, &[&domains]).await.map(drop)
 }
 
-/// A domain whose certificate is due, ours for a while.
+/// The domains whose certificates are due, the longest due first.
+pub(super) async fn due(db: &ControlDb, domains: &[String]) -> Result<Vec<String>, Error> {
+    db.query(DUE, &[&domains]).await?.iter().map(|it| Ok(it.try_get(0)?)).collect()
+}
+
+/// A domain whose certificate is due, and what was done about it before.
 pub(super) struct Claim {
     pub(super) domain: String,
     pub(super) failures: u32,
@@ -69,13 +74,9 @@ pub(super) struct Claim {
     pub(super) order_key: Option<String>,
 }
 
-/// The next domain that is due, if nobody else is at it; held for `lease`.
-pub(super) async fn claim(
-    db: &ControlDb,
-    domains: &[String],
-    lease: Duration,
-) -> Result<Option<Claim>, Error> {
-    let rows = db.query(CLAIM, &[&domains, &lease.as_secs_f64()]).await?;
+/// Begin with `domain`, if it is still due. An attempt that tells nothing of its end is made again after `pause`.
+pub(super) async fn begin(db: &ControlDb, domain: &str, pause: Duration) -> Result<Option<Claim>, Error> {
+    let rows = db.query(BEGIN, &[&domain, &pause.as_secs_f64()]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     Ok(Some(Claim {
         domain: row.try_get(0)?,

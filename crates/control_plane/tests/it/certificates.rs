@@ -5,12 +5,24 @@ use std::time::Duration;
 
 use control_plane::AcmeSettings;
 use futures_util::future::join;
+use store::{DistributedLock, Redis};
 use testkit::run;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{Installation, text};
 
 const FAILURES: &str = "select coalesce(max(failures), 0)::text from madbase.certificates";
+
+/// Of an authority that nobody is.
+fn in_vain() -> AcmeSettings {
+    AcmeSettings {
+        domains: vec!["a.test".into()],
+        email: None,
+        directory: "https://127.0.0.1:1/dir".into(),
+        root: None,
+        challenge: None,
+    }
+}
 
 #[test]
 fn what_is_due_is_done_by_one_process_and_failures_wait() {
@@ -19,15 +31,11 @@ fn what_is_due_is_done_by_one_process_and_failures_wait() {
         let one = installation.start(Vec::new()).await.unwrap();
         let other = installation.start(Vec::new()).await.unwrap();
         let control = installation.control().await;
-        let settings = AcmeSettings {
-            domains: vec!["a.test".into()],
-            email: None,
-            // Nobody listens there.
-            directory: "https://127.0.0.1:1/dir".into(),
-            root: None,
-            challenge: None,
-        };
-        let both = join(one.keep_certificates(settings.clone()), other.keep_certificates(settings));
+        let (settings, locks) = (in_vain(), one.locks(&Redis::none()));
+        let both = join(
+            one.keep_certificates(settings.clone(), locks.clone()),
+            other.keep_certificates(settings, locks.clone()),
+        );
         let watch = async {
             let deadline = Instant::now() + Duration::from_secs(60);
             while text(&control, FAILURES).await == "0" {
@@ -46,6 +54,40 @@ fn what_is_due_is_done_by_one_process_and_failures_wait() {
         let why = text(&control, "select last_error from madbase.certificates").await;
         assert!(why.contains("Connection refused"), "{why}");
         assert!(one.certificates().await.unwrap().is_empty());
+    });
+}
+
+// REQ C5
+#[test]
+fn whoever_holds_a_domain_s_lock_does_the_work_and_another_one_when_it_is_gone() {
+    run(async {
+        let installation = Installation::new();
+        let plane = installation.start(Vec::new()).await.unwrap();
+        let control = installation.control().await;
+        let locks = plane.locks(&Redis::none());
+        let holder = DistributedLock::new(&locks, "certificate:a.test", 30);
+        assert!(holder.acquire().await);
+        let tried = "select count(tried_at)::text from madbase.certificates";
+        let watch = async {
+            let deadline = Instant::now() + Duration::from_secs(60);
+            let wanted = "select count(*)::text from madbase.certificates where due_at <= now()";
+            while text(&control, wanted).await == "0" {
+                assert!(Instant::now() < deadline, "the domain is not wanted");
+                sleep(Duration::from_millis(20)).await;
+            }
+            sleep(Duration::from_secs(1)).await;
+            assert_eq!(text(&control, tried).await, "0", "somebody else is at it");
+            // As a process does that dies.
+            drop(holder);
+            while text(&control, tried).await == "0" {
+                assert!(Instant::now() < deadline, "nobody goes on");
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::select! {
+            () = plane.keep_certificates(in_vain(), locks.clone()) => {}
+            () = watch => {}
+        }
     });
 }
 
