@@ -108,6 +108,8 @@ impl<'a> Worker<'a> {
     /// Tell everybody of this worker's end.
     async fn end(&mut self) {
         let shared = self.shared;
+        // Those who left a moment ago have keys, too.
+        self.flush().await;
         self.say(&shared.channel, Said::Bye).await;
         let keys: Vec<Member> = {
             let local = shared.local();

@@ -1,5 +1,6 @@
 //! Members over several workers and one Redis: who is seen where, and what stands in Redis (REQ C4, C8, C12).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use common::ProjectRef;
@@ -214,6 +215,7 @@ fn an_ended_workers_members_leave_at_once() {
         }
         until("all", || one.get_channel_online_count("public") == 3).await;
         until("all in Redis", || members(&server, "presence:channel:public:users").len() == 3).await;
+        two.leave_channel("ben", "public");
         two.close().await;
         drop(three);
         let took = until("the others left", || one.get_channel_online_count("public") == 1).await;
@@ -290,5 +292,57 @@ fn without_redis_this_process_is_all_there_is() {
         assert_eq!(one.get_channel_online_count("public"), 1);
         assert!(one.join_channel("cleo", "public", &json!("text")).is_err());
         until("ben's heartbeats do not come", || one.get_channel_online_count("public") == 0).await;
+    });
+}
+
+#[test]
+fn all_agree_after_a_storm_with_a_lost_redis() {
+    run(async {
+        let mut server = RedisServer::start().await;
+        let workers: Vec<_> = (0..3).map(|_| worker(&server, &default_project())).collect();
+        until("redis", || server.cli(&["PING"]) == "PONG").await;
+        // More messages than a worker keeps for later, and none for a while.
+        let mut joined = BTreeSet::new();
+        for round in 0..60_u32 {
+            for idx in 0..60_u32 {
+                let (which, user) =
+                    (((round + idx) % 3) as usize, format!("user-{}", (round * 7 + idx * 13) % 90));
+                let channel = ["red", "green"][(idx % 2) as usize];
+                let place = (which, user.clone(), channel);
+                if joined.remove(&place) {
+                    workers[which].leave_channel(&user, channel);
+                } else {
+                    workers[which].join_channel(&user, channel, &json!({"round": round})).unwrap();
+                    joined.insert(place);
+                }
+            }
+            match round {
+                20 => server.kill(),
+                40 => server.restart().await,
+                _ => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+        for channel in ["red", "green"] {
+            let expected: BTreeSet<&str> =
+                joined.iter().filter(|it| it.2 == channel).map(|(_, user, _)| user.as_str()).collect();
+            let metas = joined.iter().filter(|it| it.2 == channel).count();
+            let agree = || {
+                for (which, user, channel) in &joined {
+                    let _ = workers[*which].heartbeat(user, channel);
+                }
+                workers.iter().all(|it| {
+                    let state = it.channel_state(channel);
+                    let state = state.as_object().unwrap();
+                    let all = state.values().map(|it| it["metas"].as_array().unwrap().len()).sum::<usize>();
+                    state.keys().map(String::as_str).collect::<BTreeSet<_>>() == expected && all == metas
+                })
+            };
+            until(channel, agree).await;
+            let set = format!("presence:channel:{channel}:users");
+            until(&set, || {
+                members(&server, &set).iter().map(String::as_str).collect::<BTreeSet<_>>() == expected
+            })
+            .await;
+        }
     });
 }
