@@ -13,6 +13,7 @@ mod condition;
 mod deliver;
 mod facts;
 mod filter;
+mod guard;
 mod json;
 mod matching;
 mod pattern;

@@ -37,6 +37,11 @@ pub(super) struct Reads {
 impl Reads {
     const ALL: Self = Self { subject: true, email: true, all: true };
 
+    /// Whether policies may read who the caller is.
+    pub(super) fn has_subject(self) -> bool {
+        self.subject
+    }
+
     /// The claims of a token as policies that read these see them: the same text for all whom they cannot tell apart.
     ///
     /// The role is always among them, since the statement runs as that role anyway.

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::array;
 use super::claims::{FINGERPRINT, Readers, Reads, SOURCE, Source};
+use super::guard::Guard;
 use super::json::Shape;
 use super::published::{Name, Published};
 use super::scalar::Family;
@@ -33,6 +34,8 @@ pub(super) struct TableFacts {
     roles: HashMap<String, Rights>,
     /// Of its policies for `SELECT`.
     pub(super) reads: Reads,
+    /// What they ask for, as far as it is understood.
+    pub(super) guard: Guard<String>,
     /// Which of the given rows a caller sees; parameters are arrays of the primary key's columns. Answers with the rows'
     /// numbers (1-based), separated by commas.
     pub(super) visible: Arc<str>,
@@ -218,6 +221,8 @@ struct Raw {
     /// Has row-level security.
     is_guarded: bool,
     columns: Vec<RawColumn>,
+    /// The permissive ones for `SELECT`.
+    policies: Vec<Option<String>>,
     /// Name, whether policies apply, the columns that may be read.
     roles: Vec<(String, bool, Vec<i16>)>,
 }
@@ -248,7 +253,9 @@ impl Raw {
         };
         let roles = self.roles.into_iter().map(rights).collect();
         let columns = self.columns.into_iter().map(RawColumn::into_facts).collect();
-        TableFacts { oid: self.oid, columns, roles, reads, visible }
+        // Without it, callers with different ids may be decided as one.
+        let guard = if reads.has_subject() { Guard::of(&self.policies) } else { Guard::Unknown };
+        TableFacts { oid: self.oid, columns, roles, reads, guard, visible }
     }
 
     /// Everything in it is our own text or a quoted name of the catalog's.
@@ -302,6 +309,8 @@ select json_build_object(
     'schema', s.nspname,
     'name', c.relname,
     'is_guarded', c.relrowsecurity,
+    'policies', (select coalesce(json_agg(pg_catalog.pg_get_expr(p.polqual, p.polrelid)), '[]')
+        from pg_catalog.pg_policy as p where p.polrelid = c.oid and p.polpermissive and p.polcmd in ('r', '*')),
     'columns', (select coalesce(json_agg(json_build_object(
             'number', a.attnum,
             'name', a.attname,

@@ -130,9 +130,15 @@ struct Sight {
 /// The questions about `work`: for each group about the rows that it wants.
 fn sights(changes: &[Change], (number, work): (usize, &Work)) -> Vec<Sight> {
     let mut wanted: HashMap<usize, HashSet<usize>> = HashMap::new();
-    for (idx, hits) in work.hits.iter().enumerate() {
-        let cohorts = hits.iter().filter_map(|it| work.plan.cohorts.get(it.cohort));
-        for group in cohorts.filter(|it| it.refusal.is_none()).filter_map(|it| it.group) {
+    for (idx, (hits, row)) in work.hits.iter().zip(&work.rows).enumerate() {
+        let Some(change) = changes.get(*row) else { continue };
+        let may_see = |it: &usize| {
+            let group = work.plan.groups.get(*it);
+            group
+                .is_some_and(|it| work.plan.guard.may_hold(&it.subject, &|at| payload::new_value(change, at)))
+        };
+        let groups = hits.iter().filter_map(|it| work.plan.cohorts.get(it.cohort)?.group);
+        for group in groups.filter(may_see) {
             wanted.entry(group).or_default().insert(idx);
         }
     }

@@ -14,6 +14,7 @@ use store::Session;
 use super::ask;
 use super::condition::{Check, Question, Test};
 use super::facts::TableFacts;
+use super::guard::{Guard, Subject};
 use super::payload::{self, View};
 use super::registry::{Members, Versions};
 use super::scalar::{Family, Scalar};
@@ -42,6 +43,8 @@ pub(super) struct Plan {
     pub(super) questions: Vec<AskedOf>,
     /// Where the primary key stands in the stream's rows.
     pub(super) key: Vec<usize>,
+    /// What policies ask for, as far as it is understood.
+    pub(super) guard: Guard<usize>,
 }
 
 /// What some subscribers asked for.
@@ -67,6 +70,7 @@ pub(super) struct AskedOf {
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) session: Session,
+    pub(super) subject: Subject,
     /// What its sight depends on: role and claims.
     pub(super) name: Arc<str>,
 }

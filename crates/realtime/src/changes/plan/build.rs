@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use common::jwt::Claims;
+use serde_json::Value;
 
 use super::{Asked, AskedOf, Cohort, Group, MOST_WANTED, Plan, Refusal};
 use crate::change::Table;
@@ -11,8 +12,10 @@ use crate::changes::ask;
 use crate::changes::condition::{Check, Question, Test};
 use crate::changes::facts::{Rights, TableFacts};
 use crate::changes::filter::Condition;
+use crate::changes::guard::Subject;
 use crate::changes::payload::View;
 use crate::changes::registry::{Member, Versions};
+use crate::changes::scalar::{Family, Scalar};
 use crate::changes::wanted::Spec;
 
 /// A plan that grows, and where its parts are found again.
@@ -70,10 +73,13 @@ impl Builder {
     }
 
     pub(super) fn finish(self, versions: Versions) -> Plan {
+        let at = |name: &str| self.table.columns.iter().position(|it| it.name == name);
+        let guard = self.facts.guard.resolve(&at);
         Plan {
             versions,
             facts: self.facts,
             table: self.table,
+            guard,
             specs: self.specs,
             equals: Vec::new(),
             others: Vec::new(),
@@ -168,7 +174,8 @@ impl Builder {
         let name: Arc<str> = format!("{} {read}", claims.role).into();
         let groups = &mut self.groups;
         *self.found.groups.entry(Arc::clone(&name)).or_insert_with(|| {
-            groups.push(Group { session: ask::session(&claims.role, Some(read)), name });
+            let session = ask::session(&claims.role, Some(read));
+            groups.push(Group { session, subject: subject(claims), name });
             groups.len() - 1
         })
     }
@@ -209,5 +216,13 @@ impl Builder {
         self.cohorts.push(Cohort { topic, ids, class, view, group, refusal, outboxes: Vec::new() });
         self.found.cohorts.insert((class, group), cohort);
         cohort
+    }
+}
+
+fn subject(claims: &Claims) -> Subject {
+    match claims.map.get("sub") {
+        None | Some(Value::Null) => Subject::None,
+        Some(Value::String(id)) if Scalar::parse(Family::Uuid, id).is_some() => Subject::Known(id.clone()),
+        Some(_) => Subject::Unclear,
     }
 }

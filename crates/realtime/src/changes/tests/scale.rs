@@ -36,6 +36,50 @@ fn a_batch_is_asked_about_once_for_each_user() {
     });
 }
 
+/// Policies as people write them; only who may see a row is asked about, and PostgreSQL has the last word.
+#[test]
+fn users_are_not_asked_about_rows_of_others() {
+    testkit::run(async {
+        let policies = [
+            "owner = auth.uid()",
+            "(select auth.uid()) = owner",
+            "name = auth.uid()::text",
+            "owner = auth.uid() and not hidden",
+            "owner = auth.uid() or name = (select auth.uid()::text)",
+        ];
+        let table = |idx: usize, policy: &str| {
+            format!(
+                "create table t{idx} (id int primary key, owner uuid, name text, hidden bool);
+                 alter table t{idx} enable row level security; create policy p on t{idx} using ({policy});"
+            )
+        };
+        let sql: String = policies.iter().enumerate().map(|(idx, it)| table(idx, it)).collect();
+        let world = World::new(
+            "chgguard",
+            &format!("{sql} grant select on all tables in schema public to authenticated"),
+        )
+        .await;
+        let mut seats = Vec::new();
+        for number in 0..10 {
+            seats.push(
+                world.join(&world.project.user(user(number)), json!({"schema": "public"})).await.unwrap(),
+            );
+        }
+        for (idx, policy) in policies.into_iter().enumerate() {
+            let table = world.table(&format!("t{idx}")).await;
+            let asked = world.changes.asked();
+            let row = |id: u32, hidden: bool| format!("({id}, '{0}', '{0}', {hidden})", user(3));
+            let sql = format!("insert into t{idx} values {}, {} returning *", row(1, false), row(2, true));
+            world.insert(&table, &sql).await;
+            assert_eq!(world.changes.asked() - asked, 1, "{policy}");
+            let seen: &[&str] = if policy.contains("hidden") { &["1"] } else { &["1", "2"] };
+            for (number, seat) in seats.iter().enumerate() {
+                assert_eq!(seat.got("id"), if number == 3 { seen } else { &[] }, "{policy} {number}");
+            }
+        }
+    });
+}
+
 #[test]
 fn changes_of_several_tables_come_in_the_order_of_their_commits() {
     testkit::run(async {
