@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use store::replication::Lsn;
 use store::{Messages, Notification, Redis};
-use tokio::time::{Instant, interval};
+use tokio::time::{Instant, interval, sleep};
 use uuid::Uuid;
 
 use super::Entry;
@@ -18,6 +18,11 @@ use super::wire::{self, Head, Message};
 pub(super) const BEAT: Duration = Duration::from_secs(1);
 /// A follower that is not heard for so long is gone.
 const FORGET: Duration = Duration::from_secs(10);
+/// How long a portion may wait for Redis. Once one has waited in vain the next ones do not wait, until Redis takes one.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Longest wait for one attempt, and the time between two.
+pub(super) const ATTEMPT: Duration = Duration::from_secs(1);
+const RETRY: Duration = Duration::from_millis(50);
 
 /// What followers are told by one leader.
 pub(super) struct Herald<'a> {
@@ -36,6 +41,8 @@ struct State {
     /// Portions told.
     count: u64,
     followers: HashMap<u64, Instant>,
+    /// Redis takes nothing.
+    is_unheard: bool,
 }
 
 impl<'a> Herald<'a> {
@@ -47,8 +54,8 @@ impl<'a> Herald<'a> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn publish(&self, message: &str) {
-        self.redis.publish(&self.entry.channel, message).await;
+    async fn publish(&self, message: &str) -> bool {
+        self.redis.tell(&self.entry.channel, message, ATTEMPT).await
     }
 
     /// Whether another process has subscribers.
@@ -98,11 +105,21 @@ impl<'a> Herald<'a> {
         Some(wire::portion(head, &portion.changes, &portion.broadcasts))
     }
 
-    /// Tell what was [written](Self::write).
+    /// Tell what was [written](Self::write), again when Redis is slow: followers know what they have heard before. What it
+    /// does not take they miss, and notice by the count.
     pub(super) async fn tell(&self, message: Option<String>) {
-        if let Some(message) = message {
-            self.publish(&message).await;
-        }
+        let Some(message) = message else { return };
+        let deadline = Instant::now() + PATIENCE;
+        let is_told = loop {
+            if self.publish(&message).await {
+                break true;
+            }
+            if self.state().is_unheard || Instant::now() > deadline {
+                break false;
+            }
+            sleep(RETRY).await;
+        };
+        self.state().is_unheard = !is_told;
     }
 
     /// Answer who asks, and give signs of life.

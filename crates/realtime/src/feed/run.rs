@@ -6,7 +6,7 @@ use std::time::Duration;
 use store::{DistributedLock, Messages, Notification};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
-use super::herald::{BEAT, Herald};
+use super::herald::{ATTEMPT, BEAT, Herald};
 use super::lead::{Leader, Memory};
 use super::wire::{self, Message};
 use super::{Entry, Shared, slot};
@@ -123,7 +123,7 @@ impl Member {
 
     /// Somebody else may lead.
     async fn part(&self) {
-        self.shared.ground.redis.publish(&self.entry.channel, &wire::bye(self.entry.origin)).await;
+        self.say(&wire::bye(self.entry.origin)).await;
     }
 
     /// What the leader before us told last: then we need not tell it again.
@@ -188,7 +188,11 @@ impl Member {
     }
 
     async fn greet(&self) {
-        self.shared.ground.redis.publish(&self.entry.channel, &wire::hello(self.entry.origin)).await;
+        self.say(&wire::hello(self.entry.origin)).await;
+    }
+
+    async fn say(&self, message: &str) {
+        self.shared.ground.redis.tell(&self.entry.channel, message, ATTEMPT).await;
     }
 }
 
@@ -229,9 +233,12 @@ impl Ear {
                 entry.succeeds();
             }
             Some(Message::Portion { from, count, position, safe, portion }) => {
-                self.expect(from, count - 1, entry);
-                self.last = Some((from, count));
-                if position > memory.position {
+                let is_repeated = self.last.is_some_and(|(leader, heard)| leader == from && heard >= count);
+                if !is_repeated {
+                    self.expect(from, count.saturating_sub(1), entry);
+                    self.last = Some((from, count));
+                }
+                if !is_repeated && position > memory.position {
                     (memory.position, memory.safe) = (position, memory.safe.max(safe));
                     entry.deliver(portion).await;
                 }
