@@ -6,5 +6,6 @@ mod api;
 mod broadcast;
 mod presence;
 mod processes;
+mod rooms;
 mod sql;
 mod world;
