@@ -27,14 +27,12 @@ mod tests;
 mod wanted;
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use common::{Caller, Project};
 use serde_json::json;
 use store::{Database, Databases, Error};
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use crate::change::{Batch, Table};
@@ -117,21 +115,6 @@ impl Changes {
         Ok((ids, Subscription { registry: Arc::clone(&self.registry), id }))
     }
 
-    /// Whether anybody subscribes to anything.
-    pub(crate) fn is_wanted(&self) -> bool {
-        *self.registry.count().borrow() > 0
-    }
-
-    /// How many subscribe, as it changes.
-    pub(crate) fn subscribers(&self) -> watch::Receiver<usize> {
-        self.registry.count()
-    }
-
-    /// Whether anybody wants changes of this table: cheap, so that others need not even be decoded.
-    pub(crate) fn wants(&self, schema: &str, table: &str) -> bool {
-        self.registry.wants(schema, table)
-    }
-
     /// Tell every subscriber that changes may be missing, and why.
     pub(crate) fn tell_gap(&self, message: &str) {
         for member in self.registry.all() {
@@ -165,11 +148,6 @@ impl Changes {
         let mut works: Vec<Work> = tables.into_iter().filter_map(work).collect();
         Box::pin(self.asker.decide(&database, &batch.changes, &mut works)).await;
         deliver::deliver(&batch.changes, &works).await;
-    }
-
-    /// Statements about the visibility of rows until now.
-    pub(crate) fn asked(&self) -> u64 {
-        self.asker.asked.load(Ordering::Relaxed)
     }
 
     /// The tables of `batch` that somebody wants, and where their changes stand.

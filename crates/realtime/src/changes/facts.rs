@@ -82,11 +82,6 @@ impl TableFacts {
     pub(super) fn column(&self, name: &str) -> Option<(usize, &ColumnFacts)> {
         self.columns.iter().enumerate().find(|(_, it)| it.name == name)
     }
-
-    /// Whether there is a primary key.
-    pub(super) fn has_key(&self) -> bool {
-        self.columns.iter().any(|it| it.is_key)
-    }
 }
 
 /// The facts of one project's tables.

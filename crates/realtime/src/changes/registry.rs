@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use common::jwt::Claims;
-use tokio::sync::watch;
 
 use super::wanted::Spec;
 use crate::outbox::Outbox;
@@ -43,11 +42,8 @@ pub(super) type Versions = [u64; 4];
 pub(super) type Members = BTreeMap<u64, Arc<Member>>;
 
 /// The subscribers of one project in this process.
-#[derive(Debug)]
-pub(super) struct Registry {
-    inner: RwLock<Inner>,
-    count: watch::Sender<usize>,
-}
+#[derive(Debug, Default)]
+pub(super) struct Registry(RwLock<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -65,12 +61,6 @@ struct Place {
     members: Members,
 }
 
-impl Default for Registry {
-    fn default() -> Self {
-        Self { inner: RwLock::default(), count: watch::Sender::new(0) }
-    }
-}
-
 impl Registry {
     /// Add `member`; its number takes it away again.
     pub(super) fn add(&self, member: Member) -> u64 {
@@ -86,7 +76,6 @@ impl Registry {
             place.version = version;
         }
         inner.members.insert(id, member);
-        self.count.send_replace(inner.members.len());
         id
     }
 
@@ -109,7 +98,6 @@ impl Registry {
                 inner.places.remove(schema);
             }
         }
-        self.count.send_replace(inner.members.len());
     }
 
     /// The member has another token now.
@@ -125,11 +113,6 @@ impl Registry {
                 place.version = version;
             }
         }
-    }
-
-    /// How many there are, as it changes.
-    pub(super) fn count(&self) -> watch::Receiver<usize> {
-        self.count.subscribe()
     }
 
     /// Whether anybody wants changes of this table.
@@ -162,11 +145,11 @@ impl Registry {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Inner> {
-        self.inner.read().unwrap_or_else(PoisonError::into_inner)
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Inner> {
-        self.inner.write().unwrap_or_else(PoisonError::into_inner)
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

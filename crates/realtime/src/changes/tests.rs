@@ -6,6 +6,7 @@ mod refusals;
 mod rights;
 mod scale;
 
+use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -101,6 +102,11 @@ impl World {
         let rows = self.rows(sql).await;
         let changes = rows.into_iter().map(|it| change(table, Kind::Insert, Some(it), None)).collect();
         self.changes.apply(Arc::new(Batch { changes })).await;
+    }
+
+    /// Statements about the visibility of rows until now.
+    fn asked(&self) -> u64 {
+        self.changes.asker.asked.load(Ordering::Relaxed)
     }
 
     async fn apply(&self, changes: Vec<Change>) {

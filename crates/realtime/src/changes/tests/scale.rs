@@ -18,7 +18,7 @@ fn a_batch_is_asked_about_once_for_each_user() {
         }
         let rows: Vec<String> = (0..200).map(|it| format!("({it}, '{}', 'x')", user(it % 100))).collect();
         world.insert(&table, &format!("insert into notes values {} returning *", rows.join(","))).await;
-        assert_eq!(world.changes.asked(), 100);
+        assert_eq!(world.asked(), 100);
         let events: Vec<Vec<Arc<Event>>> = seats.iter().map(Seat::events).collect();
         assert!(events.iter().all(|it| it.len() == 2));
         // Equal bytes are one frame.
@@ -28,11 +28,11 @@ fn a_batch_is_asked_about_once_for_each_user() {
         let world_two = json!({"table": "notes", "filter": "id=eq.5000"});
         drop(seats);
         let _seat = world.join(&world.project.user(user(1)), world_two).await.unwrap();
-        let asked = world.changes.asked();
+        let asked = world.asked();
         world
             .insert(&table, &format!("insert into notes values (4999, '{}', 'x') returning *", user(1)))
             .await;
-        assert_eq!(world.changes.asked(), asked);
+        assert_eq!(world.asked(), asked);
     });
 }
 
@@ -67,11 +67,11 @@ fn users_are_not_asked_about_rows_of_others() {
         }
         for (idx, policy) in policies.into_iter().enumerate() {
             let table = world.table(&format!("t{idx}")).await;
-            let asked = world.changes.asked();
+            let asked = world.asked();
             let row = |id: u32, hidden: bool| format!("({id}, '{0}', '{0}', {hidden})", user(3));
             let sql = format!("insert into t{idx} values {}, {} returning *", row(1, false), row(2, true));
             world.insert(&table, &sql).await;
-            assert_eq!(world.changes.asked() - asked, 1, "{policy}");
+            assert_eq!(world.asked() - asked, 1, "{policy}");
             let seen: &[&str] = if policy.contains("hidden") { &["1"] } else { &["1", "2"] };
             for (number, seat) in seats.iter().enumerate() {
                 assert_eq!(seat.got("id"), if number == 3 { seen } else { &[] }, "{policy} {number}");
@@ -90,7 +90,10 @@ fn changes_of_several_tables_come_in_the_order_of_their_commits() {
             (world.table("notes").await, world.table("free").await, world.table("ignored").await);
         let wanted = json!([{"table": "notes"}, {"table": "free"}]);
         let seat = world.join(&world.project.user(user(1)), wanted).await.unwrap();
-        assert!(world.changes.wants("public", "notes") && !world.changes.wants("public", "ignored"));
+        assert!(
+            world.changes.registry.wants("public", "notes")
+                && !world.changes.registry.wants("public", "ignored")
+        );
         let mut changes = Vec::new();
         for id in 0..300 {
             let (table, sql) = match id % 3 {
