@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use common::ProjectRef;
+use http::{HeaderValue, Request, header};
 
 /// What a host says about the project.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +14,16 @@ pub(crate) enum Named {
     Project(ProjectRef),
     /// Under the base domain, but no project can be called so.
     Nobody,
+}
+
+/// Let the `Host` header say what the request's target says, where that names a host: by HTTP/2, and to a proxy. It is the
+/// target that counts (RFC 9113 §8.3.1, RFC 9112 §3.2.2), and services and SQL look at the header.
+pub(crate) fn write<B>(request: &mut Request<B>) {
+    let Some(authority) = request.uri().authority() else { return };
+    let host = authority.as_str().rsplit('@').next().unwrap_or_default();
+    if let Ok(host) = HeaderValue::from_str(host) {
+        request.headers_mut().insert(header::HOST, host);
+    }
 }
 
 /// Which project `host` (with or without a port) means.

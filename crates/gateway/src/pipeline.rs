@@ -63,6 +63,7 @@ struct Visit {
 
 impl Visit {
     fn of(gateway: &Inner, request: &mut Request<Body>) -> Self {
+        host::write(request);
         let peer = request.extensions().get::<Peer>().cloned();
         let hop = peer.as_ref().map(Peer::hop);
         let route = if gateway.config.direct { route::DIRECT } else { route::find(request.uri().path()) };

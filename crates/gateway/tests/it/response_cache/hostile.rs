@@ -3,11 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use common::{Asking, Project, ResponseCache as Mode, SessionCheck};
 use gateway::{ResponseCache, ResponseCacheSettings};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 use store::Versions;
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
@@ -262,5 +266,44 @@ fn sign_ins_and_outs_make_everything_new() {
         board.cached.cache.invalidate(&board.test.project.reference).await;
         // The reference that the gateway knows the project by.
         assert!(!kept().await, "whoever learns of a change may say so");
+    });
+}
+
+#[test]
+fn the_host_that_http_2_names_is_seen_by_sql_and_makes_another_request() {
+    testkit::run(async {
+        let board = Board::new("authorities").await;
+        let view = "create view public.seen as \
+            select current_setting('request.headers', true)::json->>'host' as host; \
+            grant select on public.seen to authenticated; notify pgrst";
+        board.test.owner().await.batch_execute(view).await.unwrap();
+        let (ada, address) = (board.user(1, &[]), board.cached.address);
+        let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
+        let (client, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+        tokio::spawn(connection);
+        let ask = async |host: &str| {
+            let request = http::Request::get(format!("http://{host}/rest/v1/seen?select=host"))
+                .header("apikey", &board.cached.key)
+                .header("authorization", format!("Bearer {ada}"));
+            let request = request.body(Body::empty()).unwrap();
+            let answer = client.clone().send_request(request).await.unwrap();
+            let kept = answer.headers().get("x-cache").map(|it| it.to_str().unwrap().to_owned());
+            let status = answer.status().as_u16();
+            let body = axum::body::to_bytes(Body::new(answer.into_body()), 9999).await.unwrap();
+            (status, kept.unwrap_or_default(), String::from_utf8_lossy(&body).into_owned())
+        };
+        let hosts = [format!("127.0.0.1:{}", address.port()), format!("localhost:{}", address.port())];
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+        while ask(&hosts[0]).await.0 != 200 {
+            assert!(tokio::time::Instant::now() < deadline, "the view is not known");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        for round in 0..3 {
+            for host in &hosts {
+                let (_, kept, body) = ask(host).await;
+                assert_eq!(body, format!(r#"[{{"host":"{host}"}}]"#));
+                assert!(round == 0 || kept == "hit", "{round} {host}: {kept}");
+            }
+        }
     });
 }
