@@ -8,6 +8,11 @@ pub struct Repeatable {
     pub dependence: Dependence,
 }
 
+/// A response extension: the request is refused, and whatever it began is undone. Without it a refused request may have
+/// written, as a function of the database may that sets the status by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NothingWritten;
+
 /// What answers of a project's data API depend on besides method, path, query, the caller's claims, the headers that
 /// the data API itself reads, and what is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -18,7 +18,7 @@ mod sessions;
 mod settings;
 mod vault;
 
-pub use answers::{Dependence, Repeatable};
+pub use answers::{Dependence, NothingWritten, Repeatable};
 pub use caller::{Caller, ClientAddress, PublicUrl, RequestId, StageTimes};
 pub use challenges::{Certified, Challenged, Challenges};
 pub use error_kind::ErrorKind;

@@ -2,7 +2,7 @@
 
 use axum::response::Response;
 use bytes::Bytes;
-use common::Verbosity;
+use common::{NothingWritten, Verbosity};
 use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, CONTENT_TYPE,
     LOCATION, VARY,
@@ -305,7 +305,12 @@ pub(crate) fn error(error: &Error, verbosity: Verbosity) -> Response {
         .header(HeaderName::from_static("proxy-status"), format!("PostgREST; error={}", error.code()));
     draft.headers.extend(error.headers());
     draft.body = body.into();
-    draft.send()
+    let mut response = draft.send();
+    // Whatever fails after a commit is the database's fault, not the client's: nonsense for status or headers.
+    if error.status().is_client_error() {
+        response.extensions_mut().insert(NothingWritten);
+    }
+    response
 }
 
 /// Tell that an embed was addressed by its relation's name despite an alias.

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use axum::body::Body;
 use bytes::Bytes;
-use common::{Caller, Dependence, Project, ProjectRef, Repeatable, ResponseCache as Mode};
+use common::{Caller, Dependence, NothingWritten, Project, ProjectRef, Repeatable, ResponseCache as Mode};
 use futures_util::future::Either;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -34,6 +34,8 @@ const REPEATABLE: HeaderName = HeaderName::from_static("x-madbase-repeatable");
 /// Its values: whether the answer depended on the whole request.
 const ON_WHOLE: HeaderValue = HeaderValue::from_static("whole");
 const ON_PART: HeaderValue = HeaderValue::from_static("part");
+/// And that a request is refused which wrote nothing ([`NothingWritten`]).
+const NOTHING: HeaderValue = HeaderValue::from_static("nothing");
 /// What a worker's gateway adds to the answers of its data API for one request: ours adds its own to each.
 const OF_ONE_REQUEST: [HeaderName; 5] = [
     header::DATE,
@@ -100,6 +102,10 @@ pub(crate) struct Writing {
     project: ProjectRef,
     /// Whether its method promises to change nothing.
     is_safe: bool,
+    /// Whether another process answers.
+    is_remote: bool,
+    /// Whether the proxy before this worker wants to know as well.
+    is_told: bool,
     has_ended: bool,
 }
 
@@ -131,7 +137,8 @@ impl Turn {
         {
             let (teller, project) = (teller.clone(), project.reference.clone());
             let is_safe = request.method().is_safe();
-            return Self::Write(Writing { teller, project, is_safe, has_ended: false });
+            let (is_remote, is_told, has_ended) = (approach.is_remote, cache.is_none(), false);
+            return Self::Write(Writing { teller, project, is_safe, is_remote, is_told, has_ended });
         }
         let Some(cache) = cache else {
             return if route.target == Target::DataApi { Self::Tell } else { Self::Pass };
@@ -153,7 +160,8 @@ fn may_write(target: Target, method: &Method, path: &str) -> bool {
     let reads = ["/user", "/settings", "/health"];
     let reads = reads.contains(&path) || path.starts_with("/.well-known/");
     // Broadcasts change nothing that is kept.
-    (!is_safe && target != Target::Realtime) || (target == Target::Auth && *method != Method::OPTIONS && !reads)
+    (!is_safe && target != Target::Realtime)
+        || (target == Target::Auth && *method != Method::OPTIONS && !reads)
 }
 
 impl Reading {
@@ -302,24 +310,36 @@ async fn take(
         }
         Turn::Write(writing) => {
             let mut response = answering.await?;
-            response.headers_mut().remove(REPEATABLE);
-            Ok(writing.end(response).await)
+            let is_nothing = writing.is_nothing(&mut response);
+            Ok(writing.end(response, is_nothing).await)
         }
         Turn::Read(reading) => reading.through(answering).await,
     }
 }
 
 impl Writing {
+    /// Whether the service says that nothing was written. What a function of the database says there counts for nothing: a
+    /// worker takes it out.
+    fn is_nothing(&self, response: &mut Response<Body>) -> bool {
+        let told = response.headers_mut().remove(REPEATABLE).is_some_and(|it| it == NOTHING);
+        let known = response.extensions_mut().remove::<NothingWritten>().is_some();
+        let is_nothing = response.status().is_client_error() && if self.is_remote { told } else { known };
+        if is_nothing && self.is_told {
+            response.headers_mut().insert(REPEATABLE, NOTHING);
+        }
+        is_nothing
+    }
+
     /// The write was answered. PostgreSQL has the notification before the client has the answer; other processes may read
     /// it only after that. Unless nobody knows yet how the write ended: the answer may be ahead of the commit, and the
     /// service may have lost a connection on which PostgreSQL goes on.
-    async fn end(mut self, response: Response<Body>) -> Response<Body> {
+    async fn end(mut self, response: Response<Body>, is_nothing: bool) -> Response<Body> {
         let status = response.status();
         if status.is_server_error() {
             return response;
         }
-        if self.is_safe && status.is_client_error() {
-            // A link that does not hold; anybody could make everything new by it.
+        if is_nothing || (self.is_safe && status.is_client_error()) {
+            // A body that makes no sense, or a link that does not hold; anybody could make everything new by it.
             self.has_ended = true;
             return response;
         }
@@ -385,6 +405,8 @@ fn tell(response: &mut Response<Body>) {
     if let Some(repeatable) = response.extensions_mut().remove::<Repeatable>() {
         let on = if repeatable.dependence.on_whole_request { ON_WHOLE } else { ON_PART };
         response.headers_mut().insert(REPEATABLE, on);
+    } else if response.extensions_mut().remove::<NothingWritten>().is_some() {
+        response.headers_mut().insert(REPEATABLE, NOTHING);
     }
 }
 

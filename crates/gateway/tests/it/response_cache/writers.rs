@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
+use gateway::{ResponseCache, ResponseCacheSettings};
 use serde_json::{Value, json};
+use store::Versions;
 
-use super::board::{Ask, Board};
+use super::board::{Ask, Board, Gate};
 
 const WRITES: i64 = 300;
 
@@ -76,5 +78,59 @@ fn those_who_ask_at_once_share_one_read() {
         let misses = answers.iter().filter(|it| it.header("x-cache") == "miss").count();
         assert_eq!(misses, 1, "{misses} asked the database");
         assert!(answers.iter().all(|it| it.essence() == answers[0].essence()));
+    });
+}
+
+/// A function that writes, refuses by itself, and claims to have written nothing.
+const LIAR: &str = r#"create function public.liar() returns void language plpgsql security definer as $$ begin
+    update public.counters set value = value + 1 where id = 1;
+    perform set_config('response.status', '409', true);
+    perform set_config('response.headers', '[{"x-madbase-repeatable": "nothing"}]', true);
+end $$; notify pgrst"#;
+
+#[test]
+fn refused_writes_leave_answers_as_they_are_unless_something_was_written() {
+    testkit::run(async {
+        let board = Board::new("refused").await;
+        let cache = || ResponseCache::new(ResponseCacheSettings::default(), Versions::alone());
+        let telling = Gate::worker(&board.test, Some(Versions::alone())).await;
+        let silent = Gate::worker(&board.test, None).await;
+        let behind = [
+            Gate::proxy(&board.test, cache(), &[&telling]).await,
+            Gate::proxy(&board.test, cache(), &[&silent]).await,
+        ];
+        board.test.owner().await.batch_execute(LIAR).await.unwrap();
+        let ada = board.user(1, &[]);
+        let read = Ask::get("/rest/v1/counters?select=value&id=eq.1").by(&ada);
+        let lie = Ask::write("POST", "/rest/v1/rpc/liar", "{}").by(&ada);
+        let refused = [
+            (400, Ask::write("POST", "/rest/v1/notes", "{nonsense")),
+            (404, Ask::write("POST", "/rest/v1/nowhere", "{}")),
+            (403, Ask::write("POST", "/rest/v1/secrets", r#"{"id":9,"value":"x"}"#)),
+            (409, Ask::write("POST", "/rest/v1/counters", r#"{"id":1,"value":1}"#)),
+        ];
+        for (number, gate) in [&board.cached, &behind[0], &behind[1]].into_iter().enumerate() {
+            let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+            while gate.ask(&lie).await.status != 409 {
+                assert!(tokio::time::Instant::now() < deadline, "the function is not known");
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+            let before = gate.ask(&read).await;
+            assert_eq!((before.header("x-cache"), gate.ask(&read).await.header("x-cache")), ("miss", "hit"));
+            for (status, ask) in &refused {
+                let answer = gate.ask(&ask.clone().by(&ada)).await;
+                assert_eq!(
+                    (answer.status, answer.header("x-madbase-repeatable")),
+                    (*status, "-"),
+                    "{answer:?}"
+                );
+                assert_eq!(gate.ask(&read).await.header("x-cache"), "hit", "{number} {status}");
+            }
+            let answer = gate.ask(&lie).await;
+            assert_eq!(answer.status, 409, "{answer:?}");
+            let after = gate.ask(&read).await;
+            assert_eq!(after.header("x-cache"), "miss", "{number}: it has written");
+            assert_ne!(after.body, before.body);
+        }
     });
 }
