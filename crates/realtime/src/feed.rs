@@ -267,7 +267,7 @@ impl Entry {
     }
 
     fn gap(&self) {
-        metrics::counter!("realtime_feed_gaps_total").increment(1);
+        metrics::counter!("madbase_realtime_feed_gaps_total").increment(1);
         tracing::warn!(project.id = %self.project, "changes may have been missed");
         (self.sinks().gap)();
     }

@@ -54,10 +54,13 @@ pub(super) struct Assembler {
     safe: Lsn,
     portion: Portion,
     bytes: usize,
+    /// The transactions of the portion.
+    xids: Vec<u32>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Transaction {
+    xid: u32,
     committed_at: SystemTime,
     is_stale: bool,
 }
@@ -65,8 +68,8 @@ struct Transaction {
 impl Assembler {
     /// Leaves out what is not after `before`, or was committed before `oldest`.
     pub(super) fn new(before: Position, oldest: Option<SystemTime>) -> Self {
-        let (portion, bytes) = (Portion::default(), 0);
-        Self { before, oldest, now: None, position: before, safe: Lsn::ZERO, portion, bytes }
+        let (portion, bytes, xids) = (Portion::default(), 0, Vec::new());
+        Self { before, oldest, now: None, position: before, safe: Lsn::ZERO, portion, bytes, xids }
     }
 
     /// How far everything is handed on once the current portion is.
@@ -89,11 +92,16 @@ impl Assembler {
         std::mem::take(&mut self.portion)
     }
 
+    /// The transactions of what was collected, and none from now on.
+    pub(super) fn transactions(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.xids)
+    }
+
     pub(super) fn add(&mut self, event: Event) {
         match event {
-            Event::Begin { commit, committed_at } => {
+            Event::Begin { commit, committed_at, xid } => {
                 let is_stale = self.oldest.is_some_and(|it| committed_at < it);
-                self.now = Some(Transaction { committed_at, is_stale });
+                self.now = Some(Transaction { xid, committed_at, is_stale });
                 self.position = Position { commit, rows: 0 };
             }
             Event::Commit { end } => {
@@ -119,7 +127,11 @@ impl Assembler {
     fn is_wanted(&mut self) -> Option<SystemTime> {
         self.position.rows += 1;
         let now = self.now?;
-        (!now.is_stale && self.position > self.before).then_some(now.committed_at)
+        let is_wanted = !now.is_stale && self.position > self.before;
+        if is_wanted && self.xids.last() != Some(&now.xid) {
+            self.xids.push(now.xid);
+        }
+        is_wanted.then_some(now.committed_at)
     }
 
     fn add_row(&mut self, row: Row, committed_at: SystemTime) {

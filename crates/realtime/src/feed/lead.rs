@@ -18,6 +18,9 @@ const PUBLICATIONS: [&str; 2] = ["supabase_realtime", "supabase_realtime_message
 /// The first wait after a failure; doubles up to [`LONGEST_WAIT`] while nothing comes.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// Between two looks whether a commit is visible. A commit that waits for a standby can take long.
+const FIRST_LOOK: Duration = Duration::from_millis(1);
+const LAST_LOOK: Duration = Duration::from_millis(50);
 /// Longest wait for a new slot, which waits for transactions that write.
 const CREATE_LIMIT: Duration = Duration::from_secs(60);
 /// How long a slot may be read by a session that has lost its client.
@@ -69,7 +72,7 @@ impl Leader<'_> {
             let before = self.memory.position;
             let Err(stop) = self.read(failures >= MAX_FAILURES).await;
             let reason = self.tell(&stop);
-            metrics::counter!("realtime_feed_restarts_total", "reason" => reason).increment(1);
+            metrics::counter!("madbase_realtime_feed_restarts_total", "reason" => reason).increment(1);
             if self.memory.position > before {
                 (wait, failures) = (FIRST_WAIT, 0);
             }
@@ -112,11 +115,10 @@ impl Leader<'_> {
             return Err(Stop::NoPublication);
         }
         let stream = self.open(&slots, &publications, renews).await?;
-        drop(slots);
         self.herald.begin(self.memory.position).await;
         self.memory.is_promised = true;
         self.entry.succeeds();
-        self.pump(stream, &publications).await
+        self.pump(stream, &slots, &publications).await
     }
 
     /// The stream, from where this process or the slot stands.
@@ -146,7 +148,12 @@ impl Leader<'_> {
         patiently(|| Stream::start(&self.ground.server, &self.entry.database, &start)).await
     }
 
-    async fn pump(&mut self, mut stream: Stream, publications: &[String]) -> Result<Infallible, Stop> {
+    async fn pump(
+        &mut self,
+        mut stream: Stream,
+        slots: &Slots,
+        publications: &[String],
+    ) -> Result<Infallible, Stop> {
         let is_fresh = self.memory.position == Position::default();
         let oldest = is_fresh.then(|| self.entry.since - RECENT);
         let mut assembler = Assembler::new(self.memory.position, oldest);
@@ -157,7 +164,7 @@ impl Leader<'_> {
             tokio::select! {
                 event = stream.next() => assembler.add(event?),
                 _ = look.tick() => {
-                    let there = alive_while(&mut stream, self.look()).await??;
+                    let there = alive_while(&mut stream, self.look(slots)).await??;
                     if there != publications {
                         return Err(Stop::OtherPublications);
                     }
@@ -169,6 +176,7 @@ impl Leader<'_> {
             {
                 assembler.add(event);
             }
+            alive_while(&mut stream, until_visible(slots, &assembler.transactions())).await??;
             self.hand_on(&mut assembler, &mut stream).await?;
         }
     }
@@ -199,16 +207,15 @@ impl Leader<'_> {
     }
 
     fn count(&self, portion: &Portion) {
-        metrics::counter!("realtime_feed_changes_total").increment(portion.changes.len() as u64);
-        metrics::counter!("realtime_feed_messages_total").increment(portion.broadcasts.len() as u64);
+        metrics::counter!("madbase_realtime_feed_changes_total").increment(portion.changes.len() as u64);
+        metrics::counter!("madbase_realtime_feed_messages_total").increment(portion.broadcasts.len() as u64);
         if !portion.changes.is_empty() || portion.truncated {
             self.ground.versions.iter().for_each(|it| it.observed(&self.entry.project));
         }
     }
 
     /// Measure the slot; the publications that there are now.
-    async fn look(&self) -> Result<Vec<String>, Error> {
-        let slots = Slots::open(&self.ground.server, &self.entry.database).await?;
+    async fn look(&self, slots: &Slots) -> Result<Vec<String>, Error> {
         let name = slot::name(&self.ground.locks, &self.entry.project);
         if let Some(slot) = slots.find(&name).await? {
             measure(&self.entry.database, slot.lag_bytes, slot.held_bytes);
@@ -229,12 +236,22 @@ impl Leader<'_> {
     }
 }
 
+/// A commit is told before other sessions see its rows: policies and caches would still see what was before.
+async fn until_visible(slots: &Slots, xids: &[u32]) -> Result<(), Error> {
+    let mut wait = FIRST_LOOK;
+    while !xids.is_empty() && !slots.are_visible(xids).await? {
+        sleep(wait).await;
+        wait = (wait * 2).min(LAST_LOOK);
+    }
+    Ok(())
+}
+
 fn measure(database: &str, lag_bytes: u64, held_bytes: u64) {
     #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
     let set =
         |name: &'static str, it: u64| metrics::gauge!(name, "database" => database.to_owned()).set(it as f64);
-    set("realtime_feed_lag_bytes", lag_bytes);
-    set("realtime_feed_held_bytes", held_bytes);
+    set("madbase_realtime_feed_lag_bytes", lag_bytes);
+    set("madbase_realtime_feed_held_bytes", held_bytes);
 }
 
 /// What the operator can do about it.
@@ -252,7 +269,7 @@ fn advice(error: &PgError) -> Option<&'static str> {
 pub(super) async fn remove(slots: &Slots, name: &str, reason: &'static str) -> Result<(), Error> {
     slots.free(name).await?;
     if patiently(|| slots.remove(name)).await? {
-        metrics::counter!("realtime_feed_slots_removed_total", "reason" => reason).increment(1);
+        metrics::counter!("madbase_realtime_feed_slots_removed_total", "reason" => reason).increment(1);
     }
     Ok(())
 }

@@ -101,7 +101,7 @@ impl Member {
         let ground = &shared.ground;
         let herald = Herald::new(&ground.redis, entry);
         let mut leader = Leader { ground, entry, herald: &herald, memory };
-        metrics::gauge!("realtime_feeds_led").increment(1.0);
+        metrics::gauge!("madbase_realtime_feeds_led").increment(1.0);
         let next = tokio::select! {
             biased;
             () = lost.cancelled() => Next::Try,
@@ -110,7 +110,7 @@ impl Member {
             never = leader.run() => match never {},
             never = herald.keep_announcing(messages) => match never {},
         };
-        metrics::gauge!("realtime_feeds_led").decrement(1.0);
+        metrics::gauge!("madbase_realtime_feeds_led").decrement(1.0);
         if next == Next::End {
             // Where there are other processes, subscribers may come back to one of them in a moment.
             let is_needed = herald.has_followers() || entry.has_users() && ground.redis.is_configured();

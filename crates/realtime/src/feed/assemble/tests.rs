@@ -24,10 +24,14 @@ fn row(table: &Arc<Table>, new: Vec<Value>) -> Event {
     Event::Row(Row { table: Arc::clone(table), kind: Kind::Insert, new: Some(new), old: None })
 }
 
+fn xid(commit: u64) -> u32 {
+    u32::try_from(commit).unwrap()
+}
+
 /// A transaction of `count` rows whose commit stands at `commit`.
 fn transaction(commit: u64, count: usize) -> Vec<Event> {
     let todos = table("public", "todos", &["id"]);
-    let mut events = vec![Event::Begin { commit: Lsn(commit), committed_at: at(commit) }];
+    let mut events = vec![Event::Begin { commit: Lsn(commit), committed_at: at(commit), xid: xid(commit) }];
     events.extend((0..count).map(|it| row(&todos, vec![text(format!("{commit}.{it}"))])));
     events.push(Event::Commit { end: Lsn(commit + 5) });
     events
@@ -46,7 +50,7 @@ fn what_was_handed_on_before_is_left_out_row_by_row() {
     let before = Position { commit: Lsn(20), rows: 2 };
     let mut assembler = Assembler::new(before, None);
     transaction(10, 2).into_iter().for_each(|it| assembler.add(it));
-    assert!(assembler.take().is_empty());
+    assert!(assembler.take().is_empty() && assembler.transactions().is_empty());
     assert_eq!((assembler.position(), assembler.safe()), (before, Lsn(15)), "never back");
     transaction(20, 4).into_iter().chain(transaction(30, 1)).for_each(|it| assembler.add(it));
     assert_eq!(ids(&assembler.take()), ["20.2", "20.3", "30.0"]);
@@ -84,7 +88,7 @@ fn a_portion_is_full_by_rows_or_bytes() {
     assembler.take();
     assert!(!assembler.is_full());
     let wide = table("public", "wide", &["body"]);
-    assembler.add(Event::Begin { commit: Lsn(3), committed_at: at(3) });
+    assembler.add(Event::Begin { commit: Lsn(3), committed_at: at(3), xid: 3 });
     assembler.add(row(&wide, vec![text(vec![b'x'; MAX_BYTES])]));
     assert!(assembler.is_full());
 }
@@ -114,7 +118,7 @@ fn messages_become_broadcasts() {
         )
     };
     let mut assembler = Assembler::new(Position::default(), None);
-    assembler.add(Event::Begin { commit: Lsn(1), committed_at: at(1) });
+    assembler.add(Event::Begin { commit: Lsn(1), committed_at: at(1), xid: 1 });
     assembler.add(message("presence", text("{}"), Value::Null));
     assembler.add(message("broadcast", text("{\"a\": 1}"), Value::Null));
     assembler.add(message("broadcast", Value::Null, text("\\x00ff41")));
@@ -125,4 +129,14 @@ fn messages_become_broadcasts() {
     assert_eq!((&*json.topic, &*json.event, json.is_private, json.is_json), ("room", "shout", true, true));
     assert_eq!((json.id.as_str(), json.inserted_at.as_str()), ("1-2", "2026-11-21 15:00:00"));
     assert_eq!((&*json.body, &*binary.body, binary.is_json), (&b"{\"a\": 1}"[..], &b"\x00\xffA"[..], false));
+}
+
+#[test]
+fn a_portion_knows_whose_rows_it_holds() {
+    let mut assembler = Assembler::new(Position::default(), None);
+    for event in [transaction(10, 3), transaction(20, 0), transaction(30, 1)].into_iter().flatten() {
+        assembler.add(event);
+    }
+    assert_eq!(assembler.transactions(), [10, 30]);
+    assert_eq!(assembler.transactions(), [0; 0]);
 }
