@@ -34,7 +34,7 @@ pub struct Config {
     pub auth: ServiceLimits,
     /// Bounds of requests to `/rest/v1`: 10 MiB, 60 s.
     pub data_api: ServiceLimits,
-    /// Bounds of requests to `/realtime/v1` before they become WebSockets: 5 MiB, 30 s.
+    /// Bounds of requests to `/realtime/v1` before they become websockets: 5 MiB, 30 s.
     pub realtime: ServiceLimits,
     /// How long a project's configuration is used before it is asked for again (REQ H8: 60 s).
     pub project_ttl: Duration,

@@ -49,7 +49,7 @@ pub(crate) use self::tunnel::Tunnel;
 /// How workers are used.
 #[derive(Debug, Clone)]
 pub struct WorkerSettings {
-    /// Connections to one worker, and so requests at once; more wait. Default 256, a quarter of what a worker accepts.
+    /// Connections to one worker, and so requests at once; more wait. Websockets do not count. Default 256, a quarter of what a worker accepts.
     pub max_connections: usize,
     /// From the first packet to a connection that can be used, TLS included. Default 1 s.
     pub connect_timeout: Duration,
@@ -348,8 +348,10 @@ impl Workers {
         }
         let ends = upgrade.zip(lane.into_transport().await);
         let Some((client, worker)) = ends else { return Err(Error::WorkerLost) };
+        // It is answered: websockets, which may stay for days, leave the worker's connections to requests.
+        drop(turn);
         let (mut head, _no_body) = response.into_parts();
-        let tunnel = Tunnel::new(client, worker, turn, self.shared.settings.tunnel_idle_timeout);
+        let tunnel = Tunnel::new(client, worker, self.shared.settings.tunnel_idle_timeout);
         head.extensions.clear();
         head.extensions.insert(tunnel);
         Ok(Response::from_parts(head, Body::empty()))

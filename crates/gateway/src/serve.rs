@@ -29,8 +29,11 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// Bounds of a listener.
 #[derive(Debug, Clone, Copy)]
 pub struct ServeSettings {
-    /// Open connections; more wait in the kernel's queue (REQ H12). Default 1024.
+    /// Open connections; more wait in the kernel's queue (REQ H12). Those that became websockets do not count. Default
+    /// 1024.
     pub max_connections: usize,
+    /// Websockets that are passed on to workers; more are closed. Default 20,000.
+    pub max_tunnels: usize,
     /// From the first byte of a request, or from the connection's start, to the end of the request's head. Default 10 s.
     pub head_timeout: Duration,
     /// How long a connection may stay open without a request. Default 75 s, more than clients' own pools allow.
@@ -47,6 +50,7 @@ impl Default for ServeSettings {
     fn default() -> Self {
         Self {
             max_connections: 1024,
+            max_tunnels: 20_000,
             head_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             write_timeout: Duration::from_secs(60),
@@ -153,6 +157,7 @@ pub async fn serve(
     let connections = TaskTracker::new();
     let stopping = Arc::new(shutdown.clone());
     let slots = Arc::new(Semaphore::new(settings.max_connections));
+    let tunnels = Arc::new(Semaphore::new(settings.max_tunnels));
     let mut end = std::pin::pin!(async {
         shutdown.cancelled().await;
         sleep(settings.drain_delay).await;
@@ -169,8 +174,8 @@ pub async fn serve(
         };
         let peer =
             Peer { address, encrypted: false, node: None, looks: None, shutdown: Arc::clone(&stopping) };
-        let connection =
-            Connection { peer, settings, endpoint: endpoint.clone(), requests: Arc::clone(&requests) };
+        let (endpoint, requests, tunnels) = (endpoint.clone(), Arc::clone(&requests), Arc::clone(&tunnels));
+        let connection = Connection { peer, settings, endpoint, requests, slot: slot.ok(), tunnels };
         let signals = signals.clone();
         connections.spawn(async move {
             match stream {
@@ -179,7 +184,6 @@ pub async fn serve(
                 Stream::Tls(stream, tls) => Box::pin(connection.run_encrypted(stream, tls, signals)).await,
                 Stream::Unix(stream) => connection.run(stream, signals).await,
             }
-            drop(slot);
         });
     }
     drop(listener);

@@ -6,6 +6,7 @@
 
 use std::process::ExitCode;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use settings::Loaded;
 
 mod banner;
@@ -34,6 +35,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     // First of all: several crates could choose a provider, and rustls refuses to guess between them.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    allow_open_files();
     let arguments: Vec<_> = std::env::args_os().collect();
     let loaded = Loaded::read(&arguments);
     let output = output::Output::new(loaded.cli.json, loaded.cli.yes);
@@ -43,5 +45,12 @@ fn main() -> ExitCode {
             output.error(&error);
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Every socket is an open file, and the usual soft limit of 1024 is for programs that use `select`: take what we may have.
+fn allow_open_files() {
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _it_stays_as_it_was = setrlimit(Resource::RLIMIT_NOFILE, most, most);
     }
 }

@@ -34,6 +34,9 @@ const TOGETHER: usize = 64;
 /// How long a joining waits until messages of other processes come.
 const READY_LIMIT: Duration = Duration::from_secs(1);
 
+/// How long Redis may take for a message.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 const GAP: &str = "Messages of other servers may have been lost";
 
 /// A project's messages from and to other processes. Cheap to clone.
@@ -52,8 +55,8 @@ struct Shared {
     parts: Mutex<[Part; PARTS]>,
     queue: mpsc::UnboundedSender<Waiting>,
     room: Arc<Semaphore>,
-    /// Parts that lost a message for want of room, one bit each.
-    lost: AtomicU64,
+    /// Parts that lost a message for want of room or of Redis, one bit each.
+    lost: Arc<AtomicU64>,
     _ends: DropGuard,
 }
 
@@ -86,7 +89,7 @@ impl Bus {
             return Self { shared: None };
         }
         let (queue, waiting) = mpsc::unbounded_channel();
-        let ends = CancellationToken::new();
+        let (ends, lost) = (CancellationToken::new(), Arc::new(AtomicU64::new(0)));
         let shared = Arc::new(Shared {
             redis: redis.clone(),
             prefix: format!("madbase:realtime:bus:{project}:"),
@@ -95,10 +98,10 @@ impl Bus {
             parts: Mutex::new(std::array::from_fn(|_| Part::default())),
             queue,
             room: Arc::new(Semaphore::new(MAX_WAITING_KB)),
-            lost: AtomicU64::new(0),
+            lost: Arc::clone(&lost),
             _ends: ends.clone().drop_guard(),
         });
-        let sending = send(redis.clone(), shared.prefix.clone(), waiting);
+        let sending = send(redis.clone(), shared.prefix.clone(), waiting, lost);
         tokio::spawn(async move { ends.run_until_cancelled(sending).await });
         Self { shared: Some(shared) }
     }
@@ -118,8 +121,7 @@ impl Bus {
             shared.lost.fetch_and(!bit, Ordering::Relaxed);
         }
         if !shared.put(part, message) {
-            metrics::counter!("madbase_realtime_bus_lost_total").increment(1);
-            shared.lost.fetch_or(bit, Ordering::Relaxed);
+            lose(&shared.lost, part);
         }
     }
 
@@ -217,13 +219,28 @@ fn tell_gap(hub: &Hub, part: usize) {
     }
 }
 
+/// The part's next message says that one is missing.
+fn lose(lost: &AtomicU64, part: usize) {
+    metrics::counter!("madbase_realtime_bus_lost_total").increment(1);
+    lost.fetch_or(1 << part, Ordering::Relaxed);
+}
+
 /// In the order of their sending, many at once.
-async fn send(redis: Redis, prefix: String, mut waiting: mpsc::UnboundedReceiver<Waiting>) {
+async fn send(
+    redis: Redis,
+    prefix: String,
+    mut waiting: mpsc::UnboundedReceiver<Waiting>,
+    lost: Arc<AtomicU64>,
+) {
     let mut batch = Vec::new();
     while waiting.recv_many(&mut batch, TOGETHER).await > 0 {
         let sending = batch.drain(..).map(|it| {
-            let (redis, channel) = (&redis, format!("{prefix}{}", it.part));
-            async move { redis.publish(&channel, &it.message).await }
+            let (redis, lost, channel) = (&redis, &lost, format!("{prefix}{}", it.part));
+            async move {
+                if !redis.tell(&channel, &it.message, PATIENCE).await {
+                    lose(lost, it.part);
+                }
+            }
         });
         join_all(sending).await;
     }

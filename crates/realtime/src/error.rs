@@ -68,11 +68,9 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoWebSocket
-            | Self::Version
-            | Self::MediaType
-            | Self::Unprocessable(_)
-            | Self::BadBody => ErrorKind::Invalid,
+            Self::NoWebSocket | Self::Version | Self::MediaType | Self::Unprocessable(_) | Self::BadBody => {
+                ErrorKind::Invalid
+            }
             Self::Suspended | Self::Forbidden => ErrorKind::Forbidden,
             Self::Token(_) | Self::Unauthorized => ErrorKind::Unauthenticated,
             Self::TooManySockets | Self::TooManyJoins | Self::TooManyMessages | Self::TooLarge => {

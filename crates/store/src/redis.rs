@@ -129,6 +129,17 @@ impl Redis {
         }
     }
 
+    /// As [`Redis::publish`], for what others must not miss: waits for Redis up to `patience`, and says whether it was told.
+    pub async fn tell(&self, channel: &str, message: &str, patience: Duration) -> bool {
+        if !self.is_configured() {
+            self.inner.channels.tell(channel, message);
+            return true;
+        }
+        let mut pipe = redis::pipe();
+        pipe.publish(channel, message).ignore();
+        self.inner.link.ask_within::<()>(&pipe, patience).await.is_some()
+    }
+
     /// Hear what is told on `channel` from now on.
     #[must_use]
     pub fn subscribe(&self, channel: &str) -> Messages {

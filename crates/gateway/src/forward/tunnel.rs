@@ -17,7 +17,6 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf, copy_bidirec
 use tokio::time::sleep;
 
 use super::transport::Transport;
-use super::worker::Turn;
 
 /// Kept for each direction of each tunnel.
 const BUFFER_BYTES: usize = 4096;
@@ -33,24 +32,21 @@ struct Ends {
     /// What the worker sent right behind its 101.
     first: Bytes,
     idle_timeout: Duration,
-    /// The worker has it until the end.
-    turn: Turn,
 }
 
 impl Tunnel {
     pub(super) fn new(
         client: OnUpgrade,
         (worker, first): (Transport, Bytes),
-        turn: Turn,
         idle_timeout: Duration,
     ) -> Self {
-        Self(Arc::new(Mutex::new(Some(Ends { client, worker, first, idle_timeout, turn }))))
+        Self(Arc::new(Mutex::new(Some(Ends { client, worker, first, idle_timeout }))))
     }
 
     /// Pass bytes until an end closes, or both are silent for too long.
     pub(crate) async fn run(self) {
         let ends = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(Ends { client, mut worker, first, idle_timeout, turn }) = ends else { return };
+        let Some(Ends { client, mut worker, first, idle_timeout }) = ends else { return };
         let Ok(client) = client.await else { return };
         let passed = AtomicU64::new(0);
         let mut client = Counted { stream: TokioIo::new(client), passed: &passed };
@@ -72,7 +68,6 @@ impl Tunnel {
             _bytes_or_error = passing => {}
             () = silence => {}
         }
-        drop(turn);
     }
 }
 

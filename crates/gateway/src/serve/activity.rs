@@ -220,6 +220,7 @@ mod tests {
 
     const SETTINGS: ServeSettings = ServeSettings {
         max_connections: 1,
+        max_tunnels: 1,
         head_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(75),
         write_timeout: Duration::from_secs(60),

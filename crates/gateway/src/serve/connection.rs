@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::hash::{BuildHasher as _, RandomState};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -18,6 +19,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -51,6 +53,10 @@ pub(super) struct Connection {
     pub(super) settings: ServeSettings,
     pub(super) endpoint: Endpoint,
     pub(super) requests: Arc<Requests>,
+    /// Its place among the connections, until it ends or is a tunnel.
+    pub(super) slot: Option<OwnedSemaphorePermit>,
+    /// Places for tunnels.
+    pub(super) tunnels: Arc<Semaphore>,
 }
 
 impl Connection {
@@ -123,13 +129,25 @@ impl Connection {
                 asides.push(look(next_look));
             }
         }
-        if let Some(tunnel) = activity.tunnel() {
+        if let Some(tunnel) = activity.tunnel()
+            && let Ok(_place) = self.tunnels.try_acquire_owned()
+        {
+            drop(self.slot);
             tokio::select! {
                 () = tunnel.run() => {}
                 () = signals.cut.cancelled() => {}
+                () = one_after_the_other(&signals.draining, self.settings.drain_deadline) => {}
             }
         }
     }
+}
+
+/// When the listener drains, at any moment in the first half of its time: tunnels do not end by themselves, and their
+/// clients, which come back elsewhere, shall not do so all at once.
+async fn one_after_the_other(draining: &CancellationToken, deadline: Duration) {
+    draining.cancelled().await;
+    let lot = u32::try_from(RandomState::new().hash_one(()) % 1000).unwrap_or_default();
+    sleep_until(Instant::now() + deadline / 2 * lot / 1000).await;
 }
 
 /// What may happen to a connection beside its bytes.

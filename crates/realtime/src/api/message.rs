@@ -152,7 +152,9 @@ mod tests {
     fn a_path_names_topic_and_event() {
         let place = Place::of("/api/broadcast/a%3Ab/events/c%20d").unwrap();
         assert_eq!((place.topic.as_str(), place.event.as_str()), ("a:b", "c d"));
-        for path in ["/api/broadcast/a", "/api/broadcast/a/b/events/c", "/api/broadcast/a/events/c/d", "/api/x"] {
+        for path in
+            ["/api/broadcast/a", "/api/broadcast/a/b/events/c", "/api/broadcast/a/events/c/d", "/api/x"]
+        {
             assert!(Place::of(path).is_none(), "{path}");
         }
     }

@@ -61,7 +61,9 @@ impl Session {
     }
 
     pub(super) fn followed(&mut self, Followed { topic, outcome }: Followed) {
-        let Some(following) = self.channels.get_mut(&topic).and_then(|it| it.following.as_mut()) else { return };
+        let Some(following) = self.channels.get_mut(&topic).and_then(|it| it.following.as_mut()) else {
+            return;
+        };
         match outcome {
             Ok(subscription) => {
                 following.subscription = Some(subscription);
@@ -75,7 +77,9 @@ impl Session {
     pub(super) fn follow_as_now(&mut self, topic: &str) {
         let Some(channel) = self.channels.get(topic) else { return };
         match &channel.following {
-            Some(Following { subscription: Some(subscription), .. }) => subscription.update_caller(&channel.caller),
+            Some(Following { subscription: Some(subscription), .. }) => {
+                subscription.update_caller(&channel.caller)
+            }
             Some(Following { wanted, subscription: None, .. }) => {
                 let wanted = Arc::clone(wanted);
                 self.follow(topic, wanted);
@@ -115,7 +119,8 @@ impl Subscribing {
         if told.as_deref() != Some(why) {
             *told = Some(why.to_owned());
             let channel = self.topic.strip_prefix("realtime:").unwrap_or_default();
-            let payload = json!({"extension": EXTENSION, "status": "error", "message": why, "channel": channel});
+            let payload =
+                json!({"extension": EXTENSION, "status": "error", "message": why, "channel": channel});
             self.outbox.send(&Event::json(&self.topic, "system", payload.to_string()));
         }
     }

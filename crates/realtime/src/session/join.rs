@@ -170,7 +170,8 @@ impl Session {
         self.remove(&sender.topic);
         let Entry { wanted, caller, token, allowed, replayed, hold } = entry;
         let (key, tenant) = (hub::key(&sender.topic, wanted.is_private), &self.connection.tenant);
-        let wants = Wants { broadcast: allowed.read_broadcast, presence: wanted.presence && allowed.read_presence };
+        let wants =
+            Wants { broadcast: allowed.read_broadcast, presence: wanted.presence && allowed.read_presence };
         let subscription = tenant.hub.subscribe(&key, &self.connection.outbox, wants);
         let topic = Arc::clone(subscription.name());
         let channel = Channel {

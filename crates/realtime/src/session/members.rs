@@ -49,7 +49,8 @@ impl Session {
 
     /// `presence_state`.
     pub(super) fn show_members(&mut self, topic: &str) {
-        let Some(channel) = self.channels.get(topic).filter(|it| it.presence && it.allowed.read_presence) else {
+        let Some(channel) = self.channels.get(topic).filter(|it| it.presence && it.allowed.read_presence)
+        else {
             return;
         };
         let state = self.connection.tenant.presence.state(&Arc::clone(channel.key()));

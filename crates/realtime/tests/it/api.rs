@@ -13,8 +13,7 @@ const TOPIC: &str = "realtime:room";
 
 /// Status and body of a request as `role`.
 async fn post(world: &World, role: &str, path: &str, (kind, body): (&str, Vec<u8>)) -> (u16, String) {
-    let mut request =
-        Request::post(path).header("content-type", kind).body(Body::from(body)).unwrap();
+    let mut request = Request::post(path).header("content-type", kind).body(Body::from(body)).unwrap();
     let caller: Caller = caller(&world.project, &format!("role={role}"));
     request.extensions_mut().insert(Arc::clone(&world.project));
     request.extensions_mut().insert(caller);

@@ -55,7 +55,11 @@ fn a_lost_redis_comes_back_and_clients_hear_of_the_gap() {
         let mut far = b.joined(TOPIC, json!({})).await;
         server.restart().await;
         let gap = far.event().await;
-        assert_eq!((gap.event.as_str(), gap.payload["status"].as_str()), ("system", Some("error")), "{gap:?}");
+        assert_eq!(
+            (gap.event.as_str(), gap.payload["status"].as_str()),
+            ("system", Some("error")),
+            "{gap:?}"
+        );
         // The sender's own connection may still be on its way back.
         loop {
             sender.broadcast(TOPIC, json!("on")).await;

@@ -54,8 +54,13 @@ impl Link {
 
     /// Run `pipe`; `None` when Redis is away, slow or refuses. One round trip.
     pub(crate) async fn ask<T: FromRedisValue>(&self, pipe: &Pipeline) -> Option<T> {
+        self.ask_within(pipe, self.settings.answer_timeout).await
+    }
+
+    /// As [`Link::ask`], with another patience.
+    pub(crate) async fn ask_within<T: FromRedisValue>(&self, pipe: &Pipeline, limit: Duration) -> Option<T> {
         let mut connection = self.connection()?;
-        self.judge(timeout(self.settings.answer_timeout, pipe.query_async(&mut connection)).await)
+        self.judge(timeout(limit, pipe.query_async(&mut connection)).await)
     }
 
     /// As [`Link::ask`], for what must not get lost: without an answer the breaker opens, so that all caches distrust
