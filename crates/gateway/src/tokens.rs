@@ -1,7 +1,9 @@
 //! Verified tokens, remembered: a token that comes again costs a hash, not a signature check (REQ C1).
 //!
-//! Keyed by SHA-256 of project, its version, its rules and the token, so that what changes them forgets. Refused tokens are not kept:
-//! whoever invents them would fill the cache.
+//! Keyed by two secretly keyed hashes of project, its version, its rules and the token, so that what changes them forgets.
+//! Refused tokens are not kept: whoever invents them would fill the cache.
+
+mod seen;
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use serde_json::Value;
 
 use crate::Config;
 use crate::events::Measures;
+use seen::Seen;
 
 /// Clock skew allowed on dates, as PostgREST does.
 const LEEWAY_SECS: i64 = 30;
@@ -36,6 +39,8 @@ pub(crate) enum Purpose {
 /// The cache in front of a project's key ring.
 #[derive(Debug)]
 pub(crate) struct Tokens {
+    /// Those of the current second, before anything is hashed.
+    seen: Seen,
     /// The keys are hashes already.
     verified: Cache<Key, Verified, foldhash::fast::RandomState>,
     ttl: Duration,
@@ -57,7 +62,8 @@ impl Tokens {
             .max_capacity(config.max_tokens)
             .expire_after(OwnLife)
             .build_with_hasher(foldhash::fast::RandomState::default());
-        Self { verified, ttl: config.token_ttl, measures, hashers: [RandomState::new(), RandomState::new()] }
+        let hashers = [RandomState::new(), RandomState::new()];
+        Self { seen: Seen::new(), verified, ttl: config.token_ttl, measures, hashers }
     }
 
     /// The claims of `token`, verified by the project's keys; the role is empty when the token names none.
@@ -69,10 +75,15 @@ impl Tokens {
         (token, purpose): (&str, Purpose),
         now_secs: i64,
     ) -> Result<Arc<Claims>, jwt::Error> {
+        if let Some(claims) = self.seen.get(project, (token, purpose), now_secs) {
+            self.measures.token_looked_up(true);
+            return Ok(claims);
+        }
         let key = self.key_of(project, token, purpose);
         let cached = self.verified.get(&key).filter(|it| it.expires_secs.is_none_or(|exp| now_secs < exp));
         self.measures.token_looked_up(cached.is_some());
         if let Some(verified) = cached {
+            self.seen.put(project, (token, purpose), now_secs, &verified.claims);
             return Ok(verified.claims);
         }
         let audience = project.rest.jwt_aud.as_deref().filter(|_| purpose == Purpose::Caller);

@@ -92,12 +92,16 @@ fn seconds(date: f64) -> i64 {
 
 /// Quoted names with commas between.
 fn search_path<'a>(schemas: impl Iterator<Item = &'a str>) -> String {
-    let mut text = String::new();
+    let mut text = String::with_capacity(64);
     for schema in schemas {
-        if !text.is_empty() {
-            text.push_str(", ");
+        text.push_str(if text.is_empty() { "\"" } else { ", \"" });
+        for (idx, part) in schema.split('"').enumerate() {
+            if idx > 0 {
+                text.push_str("\"\"");
+            }
+            text.push_str(part);
         }
-        let _ = write!(text, "\"{}\"", schema.replace('"', "\"\""));
+        text.push('"');
     }
     text
 }

@@ -1,0 +1,83 @@
+//! Tokens of the current second: compared, not hashed. Clients on kept connections send the same one again and again.
+
+use std::hash::BuildHasher as _;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use common::jwt::Claims;
+use common::{Project, ProjectRef};
+use foldhash::fast::RandomState;
+
+use super::Purpose;
+
+const PLACES: usize = 256;
+/// The end of a token is its signature: it tells tokens apart.
+const TELLING_BYTES: usize = 16;
+
+/// At most 256 verified tokens, each until the second ends in which it was looked up.
+#[derive(Debug)]
+pub(super) struct Seen {
+    places: Box<[Mutex<Option<Entry>>]>,
+    hasher: RandomState,
+}
+
+#[derive(Debug)]
+struct Entry {
+    token: Box<str>,
+    purpose: Purpose,
+    reference: ProjectRef,
+    version: i64,
+    second: i64,
+    claims: Arc<Claims>,
+}
+
+impl Seen {
+    pub(super) fn new() -> Self {
+        let places = std::iter::repeat_with(Mutex::default).take(PLACES).collect();
+        Self { places, hasher: RandomState::default() }
+    }
+
+    /// What `token` says, if it was looked up in the second `now_secs` for the same.
+    pub(super) fn get(
+        &self,
+        project: &Project,
+        (token, purpose): (&str, Purpose),
+        now_secs: i64,
+    ) -> Option<Arc<Claims>> {
+        let place = self.place(token)?.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_same = |it: &&Entry| {
+            it.second == now_secs
+                && it.version == project.version
+                && it.purpose == purpose
+                && *it.token == *token
+                && it.reference == project.reference
+        };
+        place.as_ref().filter(is_same).map(|it| Arc::clone(&it.claims))
+    }
+
+    /// `token` was looked up in the second `now_secs`.
+    pub(super) fn put(
+        &self,
+        project: &Project,
+        (token, purpose): (&str, Purpose),
+        now_secs: i64,
+        claims: &Arc<Claims>,
+    ) {
+        let entry = Entry {
+            token: token.into(),
+            purpose,
+            reference: project.reference.clone(),
+            version: project.version,
+            second: now_secs,
+            claims: Arc::clone(claims),
+        };
+        if let Some(place) = self.place(token) {
+            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(entry);
+        }
+    }
+
+    fn place(&self, token: &str) -> Option<&Mutex<Option<Entry>>> {
+        let (_, end) = token.as_bytes().split_at(token.len().saturating_sub(TELLING_BYTES));
+        let place = usize::try_from(self.hasher.hash_one(end) % PLACES as u64).ok()?;
+        self.places.get(place)
+    }
+}
