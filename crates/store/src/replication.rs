@@ -30,6 +30,8 @@ pub enum Event {
         commit: Lsn,
         /// When it was committed, by the server's clock.
         committed_at: SystemTime,
+        /// Its number, for [`Slots::are_visible`].
+        xid: u32,
     },
     /// A row changed.
     Row(Row),

@@ -53,7 +53,7 @@ impl Decoder {
         let event = match u8(&mut body)? {
             b'B' => {
                 let commit = lsn(&mut body)?;
-                Event::Begin { commit, committed_at: moment(u64(&mut body)?) }
+                Event::Begin { commit, committed_at: moment(u64(&mut body)?), xid: u32(&mut body)? }
             }
             b'C' => {
                 let (_flags, _commit) = (u8(&mut body)?, lsn(&mut body)?);

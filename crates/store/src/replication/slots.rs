@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use tokio_postgres::types::PgLsn;
-use tokio_postgres::{Client, Row};
+use tokio_postgres::{Client, Row, SimpleQueryMessage};
 
 use super::Lsn;
 use crate::{Error, Server};
@@ -123,6 +123,20 @@ impl Slots {
         in_time(ANSWER_TIMEOUT, ending).await.map(drop)
     }
 
+    /// Whether others can see what the transactions `xids` committed: the stream tells of a commit a moment before that.
+    ///
+    /// # Errors
+    /// As [`Slots::find`].
+    pub async fn are_visible(&self, xids: &[u32]) -> Result<bool, Error> {
+        let asking = async { Ok(self.client.simple_query("select pg_catalog.pg_current_snapshot()").await?) };
+        let answer = in_time(ANSWER_TIMEOUT, asking).await?;
+        let text = answer.iter().find_map(|it| match it {
+            SimpleQueryMessage::Row(row) => row.get(0),
+            _ => None,
+        });
+        Ok(text.and_then(|it| contains(it, xids)).unwrap_or(true))
+    }
+
     /// Those of `names` that are publications of this database, in their order.
     ///
     /// # Errors
@@ -133,6 +147,18 @@ impl Slots {
         let asking = async { Ok(self.client.query(text, &[&names]).await?) };
         Ok(in_time(ANSWER_TIMEOUT, asking).await?.iter().map(|it| it.get(0)).collect())
     }
+}
+
+/// Whether a snapshot, as PostgreSQL writes it (`xmin:xmax:xip,xip`), contains all of `xids`, which were committed.
+fn contains(snapshot: &str, xids: &[u32]) -> Option<bool> {
+    // Numbers of a snapshot have an epoch in front, and those of a stream wrap around.
+    let number = |it: &str| u32::try_from(it.parse::<u64>().ok()? & u64::from(u32::MAX)).ok();
+    let mut parts = snapshot.split(':').skip(1);
+    let end = number(parts.next()?)?;
+    let open: Vec<u32> =
+        parts.next()?.split(',').filter(|it| !it.is_empty()).map(number).collect::<Option<_>>()?;
+    let is_before = |xid: u32| xid.wrapping_sub(end) > u32::MAX / 2;
+    Some(xids.iter().all(|xid| is_before(*xid) && !open.contains(xid)))
 }
 
 fn slot(row: &Row) -> Slot {
@@ -150,4 +176,24 @@ fn slot(row: &Row) -> Slot {
 
 async fn in_time<T>(limit: Duration, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     timeout(limit, work).await.unwrap_or_else(|late| Err(Error::Lost(late.into())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::contains;
+
+    #[test]
+    fn a_snapshot_contains_what_was_over_when_it_was_taken() {
+        let snapshot = "100:105:101,103";
+        for (xids, seen) in
+            [(&[99, 100, 102][..], true), (&[101], false), (&[102, 103], false), (&[105], false), (&[], true)]
+        {
+            assert_eq!(contains(snapshot, xids), Some(seen), "{xids:?}");
+        }
+        assert_eq!(contains("7:7:", &[6]), Some(true));
+        // Behind the first epoch, and around its end.
+        assert_eq!(contains("4294967301:4294967303:4294967301", &[6, u32::MAX]), Some(true));
+        assert_eq!(contains("4294967301:4294967303:4294967301", &[5]), Some(false));
+        assert_eq!(contains("no snapshot", &[5]), None);
+    }
 }
