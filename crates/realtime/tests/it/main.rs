@@ -5,6 +5,7 @@
 
 mod api;
 mod broadcast;
+mod changes;
 mod limits;
 mod presence;
 mod processes;

@@ -1,0 +1,88 @@
+//! Database changes as clients meet them: rows are written by SQL and come by PostgreSQL's stream.
+
+use serde_json::{Value, json};
+use testkit::TestProject;
+use uuid::Uuid;
+
+use crate::world::{Client, World, secs, token};
+
+const TOPIC: &str = "realtime:db";
+
+/// A table whose rows belong to users, and one that nobody may read.
+async fn tables(test: &TestProject) {
+    let sql = "create table public.notes (id int8 primary key, owner uuid, body text, tags text[]);
+        alter table public.notes enable row level security;
+        create policy own on public.notes for select using (owner = auth.uid());
+        create table public.hidden (id int primary key);
+        revoke all on public.hidden from anon, authenticated;
+        alter publication supabase_realtime add table public.notes, public.hidden;";
+    test.owner().await.batch_execute(sql).await.unwrap();
+}
+
+/// A socket of `user` that asked for `wanted`, and what the server said to that: the ids, and the text that follows.
+async fn follow(world: &World, user: Uuid, wanted: Value) -> (Client, Vec<Value>, Value) {
+    let claims = json!({"role": "authenticated", "sub": user, "exp": secs(3600)});
+    let token = token(&world.project, &claims);
+    let mut client = world.connect("2.0.0").await;
+    let reply =
+        client.join(TOPIC, json!({"config": {"postgres_changes": wanted}, "access_token": token})).await;
+    let echoed = reply["response"]["postgres_changes"].as_array().unwrap_or_else(|| panic!("{reply}"));
+    let ids = echoed.iter().map(|it| it["id"].clone()).collect();
+    loop {
+        let told = client.event().await;
+        // While the stream starts, others say that it does.
+        if told.event == "system" && (told.payload["status"] == "ok" || wanted[0]["table"] == "hidden") {
+            return (client, ids, told.payload);
+        }
+    }
+}
+
+/// Type, record and old record of the next change.
+async fn change(client: &mut Client) -> (Value, Value) {
+    let told = client.event().await;
+    assert_eq!(told.event, "postgres_changes", "{told:?}");
+    let data = &told.payload["data"];
+    assert_eq!(data["errors"], Value::Null);
+    (told.payload["ids"].clone(), json!([data["type"], data["record"], data["old_record"]]))
+}
+
+// REQ K3
+#[test]
+fn users_are_told_of_the_rows_that_policies_show_them() {
+    testkit::run(async {
+        let test = testkit::project("changes").await;
+        tables(&test).await;
+        let world = World::new(&test).await;
+        let (ada, ben) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let all = json!({"event": "*", "schema": "public", "table": "notes"});
+        let short = json!({"event": "INSERT", "schema": "public", "table": "notes", "filter": "id=lt.10"});
+        let (mut ada_client, ids, told) = follow(&world, ada, json!([all, short])).await;
+        assert_eq!(
+            told,
+            json!({"extension": "postgres_changes", "status": "ok", "message": "Subscribed to PostgreSQL", "channel": "db"})
+        );
+        let (mut ben_client, _, _) = follow(&world, ben, json!([{"schema": "*", "event": "*"}])).await;
+        let (_refused, _, told) = follow(&world, ada, json!([{"table": "hidden"}])).await;
+        assert_eq!(told["status"], "error");
+        assert!(told["message"].as_str().unwrap().contains("permission denied for table hidden"), "{told}");
+
+        let sql = format!(
+            "insert into notes values (1, '{ada}', 'a', '{{x,y}}'), (2, '{ben}', 'b', null), (30, '{ada}', 'c', null);
+             update notes set body = 'changed' where id = 1; delete from notes where id = 30;"
+        );
+        // Rows that are gone when they are decided about are shown to nobody.
+        test.owner().await.batch_execute(&format!("begin; {sql} commit")).await.unwrap();
+        let row = |body: &str| json!({"id": 1, "owner": ada, "body": body, "tags": ["x", "y"]});
+        assert_eq!(change(&mut ada_client).await, (json!(ids), json!(["INSERT", row("a"), null])));
+        assert_eq!(
+            change(&mut ada_client).await,
+            (json!([ids[0]]), json!(["UPDATE", row("changed"), {"id": 1}]))
+        );
+        assert_eq!(change(&mut ada_client).await, (json!([ids[0]]), json!(["DELETE", null, {"id": 30}])));
+        ada_client.hears_nothing().await;
+        let bens = json!({"id": 2, "owner": ben, "body": "b", "tags": null});
+        assert_eq!(change(&mut ben_client).await.1, json!(["INSERT", bens, null]));
+        assert_eq!(change(&mut ben_client).await.1, json!(["DELETE", null, {"id": 30}]));
+        ben_client.hears_nothing().await;
+    });
+}
