@@ -209,7 +209,8 @@ fn a_trigger_that_runs_as_the_owner_sends_for_users_without_a_policy() {
             .await
             .unwrap();
         run_as(&project, "anon", "insert into public.rooms values (1), (2)").await.unwrap();
-        let mut rooms: Vec<_> = sent(&owner, "rooms").await.into_iter().map(|it| it.1["room"].clone()).collect();
+        let mut rooms: Vec<_> =
+            sent(&owner, "rooms").await.into_iter().map(|it| it.1["room"].clone()).collect();
         rooms.sort_by_key(ToString::to_string);
         assert_eq!(rooms, [1, 2]);
         // A transaction that is rolled back sends nothing.
