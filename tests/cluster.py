@@ -94,7 +94,7 @@ class Cluster:
         try:
             self.postgres_port = self.start_postgres()
             self.database_url = f"postgresql://postgres@127.0.0.1:{self.postgres_port}/postgres"
-            self.system = self.start_role("system", "MADBASE_CONTROL_PORT", {})
+            self.system = self.start_role("system", "MADBASE_CONTROL_PORT", {"MADBASE_NODE_PORT": str(free_ports(1)[0])})
             self.keys = self.command("project", "keys", "default")
         except BaseException:
             self.nodes.close()
