@@ -21,6 +21,7 @@ mod node;
 mod nodes;
 mod outage;
 mod pebble;
+mod realtime;
 mod refusals;
 mod replicas;
 mod rest;
