@@ -95,6 +95,8 @@ struct Function {
     /// Where the language is SQL or PL/pgSQL.
     text: Option<String>,
     calls: Option<Calls>,
+    /// What the defaults of its arguments call: they stand in no policy.
+    defaults: Option<Calls>,
 }
 
 /// [`Source`], ready to be asked.
@@ -170,6 +172,9 @@ impl Readers {
     }
 
     fn call(&self, function: &Function, open: &mut Vec<Node>) -> Reads {
+        if let Some(defaults) = &function.defaults {
+            push(defaults, open);
+        }
         if let Some(known) = known(function) {
             return known;
         }
@@ -255,6 +260,8 @@ with calls as (
     select 'view', ev_class, ev_action::text from pg_catalog.pg_rewrite where ev_type = '1' and oid >= 16384
     union all
     select 'function', oid, prosqlbody::text from pg_catalog.pg_proc where prosqlbody is not null and oid >= 16384
+    union all
+    select 'defaults', oid, proargdefaults::text from pg_catalog.pg_proc where proargdefaults is not null and oid >= 16384
 ), named as (
     select kind, oid,
         (select coalesce(json_agg(distinct it[1]::int8), '[]')
@@ -273,7 +280,9 @@ select json_build_object(
             'volatile', f.provolatile = 'v',
             'text', case when l.lanname in ('sql', 'plpgsql') then f.prosrc end,
             'calls', (select json_build_array(n.functions, n.relations) from named as n
-                where n.kind = 'function' and n.oid = f.oid))), '[]')
+                where n.kind = 'function' and n.oid = f.oid),
+            'defaults', (select json_build_array(n.functions, n.relations) from named as n
+                where n.kind = 'defaults' and n.oid = f.oid))), '[]')
         from pg_catalog.pg_proc as f
         join pg_catalog.pg_namespace as s on s.oid = f.pronamespace
         join pg_catalog.pg_language as l on l.oid = f.prolang
@@ -302,7 +311,7 @@ mod tests {
 
     fn function(oid: Oid, (schema, name): (&str, &str), language: &str, text: &str) -> Function {
         let (schema, name, language) = (schema.into(), name.into(), language.into());
-        Function { oid, schema, name, language, volatile: false, text: Some(text.into()), calls: None }
+        Function { oid, schema, name, language, volatile: false, text: Some(text.into()), calls: None, defaults: None }
     }
 
     /// What policies read that call `functions` (10 and 11 are `auth.uid` and `auth.email`, 12 is `current_setting`).

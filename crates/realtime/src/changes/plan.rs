@@ -143,11 +143,13 @@ impl Plan {
     /// Put specs where a change finds them.
     fn index(&mut self) {
         for (idx, spec) in self.specs.iter().enumerate() {
+            // Who is told of errors only is told whatever the row is.
+            let is_refused = spec.asker(&self.cohorts).is_some_and(|it| it.refusal.is_some());
             let equality = spec.tests.iter().find_map(|it| match &it.check {
                 Check::Equal(family, scalar) if !it.negate => Some((it.at, *family, scalar)),
                 _ => None,
             });
-            let Some((at, family, scalar)) = equality else {
+            let Some((at, family, scalar)) = equality.filter(|_| !is_refused) else {
                 self.others.push(idx);
                 continue;
             };
@@ -167,7 +169,7 @@ impl Plan {
         let mut places: HashMap<usize, usize> = HashMap::new();
         let mut check = |idx: usize| {
             let Some(spec) = self.specs.get(idx) else { return };
-            if !spec.passes(change, &answers) {
+            if !self.passes(spec, change, &answers) {
                 return;
             }
             for (cohort, bit) in &spec.cohorts {
@@ -188,14 +190,30 @@ impl Plan {
         }
         hits
     }
+
+    /// Whether `change` is what `spec` asks for. What its subscribers are told must not depend on what they may not see: an
+    /// error comes whatever the row is, and of a deleted row, which no policy decides, filters see what is sent.
+    fn passes(&self, spec: &Asked, change: &Change, answers: impl Fn(usize) -> Option<bool>) -> bool {
+        if !spec.spec.wants(change.kind) {
+            return false;
+        }
+        let asker = spec.asker(&self.cohorts);
+        if asker.and_then(|it| it.refusal).is_some_and(|it| it.holds(change.kind)) {
+            return true;
+        }
+        let sees_key_only = change.kind == Kind::Delete && asker.is_some_and(|it| it.group.is_some());
+        let passes = |(test, question): (&Test, &Option<usize>)| {
+            (!sees_key_only || self.key.contains(&test.at))
+                && test.passes(filtered(change, test.at), question.and_then(&answers))
+        };
+        spec.tests.iter().zip(&spec.questions).all(passes)
+    }
 }
 
 impl Asked {
-    fn passes(&self, change: &Change, answers: impl Fn(usize) -> Option<bool>) -> bool {
-        let passes = |(test, question): (&Test, &Option<usize>)| {
-            test.passes(filtered(change, test.at), question.and_then(&answers))
-        };
-        self.spec.wants(change.kind) && self.tests.iter().zip(&self.questions).all(passes)
+    /// One of those who asked: a spec is asked as one role, which decides who is refused, and whether policies hold.
+    fn asker<'a>(&self, cohorts: &'a [Cohort]) -> Option<&'a Cohort> {
+        self.cohorts.first().and_then(|(it, _)| cohorts.get(*it))
     }
 }
 

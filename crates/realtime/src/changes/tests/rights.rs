@@ -197,3 +197,55 @@ fn policies_over_other_tables_and_functions_see_the_claims_that_they_read() {
         assert_eq!(other.got("id"), [""; 0]);
     });
 }
+
+#[test]
+fn claims_that_defaults_of_functions_read_are_seen() {
+    testkit::run(async {
+        let sql = "create table blocks (id int primary key, owner uuid);
+            create function not_mine(o uuid, me uuid default auth.uid()) returns boolean language sql stable
+                as 'select o is distinct from me';
+            alter table blocks enable row level security;
+            create policy others on blocks using (not_mine(owner));
+            grant select on blocks to authenticated;";
+        let world = World::new("chgdefaults", sql).await;
+        let table = world.table("blocks").await;
+        let all = json!({"schema": "public", "table": "blocks"});
+        let ada = world.join(&world.project.user(user(1)), all.clone()).await.unwrap();
+        let bob = world.join(&world.project.user(user(2)), all).await.unwrap();
+        world.insert(&table, &format!("insert into blocks values (1, '{}') returning *", user(1))).await;
+        assert_eq!((ada.got("id"), bob.got("id")), (vec![], vec!["1".to_owned()]));
+    });
+}
+
+// A filter that is answered for a hidden row tells what is in it.
+#[test]
+fn filters_tell_nothing_of_rows_that_are_not_shown() {
+    testkit::run(async {
+        let sql = "alter table notes replica identity full;
+            create table bare (id int, body text);
+            alter table bare enable row level security;
+            grant select on bare to authenticated;";
+        let world = World::new("chgoracle", &format!("{NOTES}{sql}")).await;
+        let (notes, bare) = (world.table("notes").await, world.table("bare").await);
+        let bob = world.project.user(user(2));
+        let join = async |table: &str, filter: &str| {
+            let wanted = json!({"schema": "public", "table": table, "event": "*", "filter": filter});
+            world.join(&bob, wanted).await.unwrap()
+        };
+        let guesses = [
+            join("notes", "body=like.note%").await,
+            join("notes", "body=eq.note 7").await,
+            join("notes", "id=eq.8").await,
+        ];
+        let right = join("notes", "id=eq.7").await;
+        let old = world.rows(&note(7, 1)).await.remove(0);
+        world.apply(vec![change(&notes, Kind::Delete, None, Some(old))]).await;
+        assert_eq!(guesses.each_ref().map(|it| it.events().len()), [0; 3]);
+        assert_eq!(right.payloads()[0]["data"]["old_record"], json!({"id": 7}));
+        // Whose policies cannot be asked hears the same of every row.
+        let seats = [join("bare", "body=eq.y").await, join("bare", "body=like.y%").await];
+        let row = vec![Value::Text("1".into()), Value::Text("x".into())];
+        world.apply(vec![change(&bare, Kind::Insert, Some(row), None)]).await;
+        assert_eq!(seats.each_ref().map(|it| it.events().len()), [1; 2]);
+    });
+}
