@@ -9,8 +9,8 @@ mod factors;
 mod guard;
 mod hidden;
 mod limits;
-mod realtime;
 mod names;
+mod realtime;
 
 use common::{AuthSettings, LimitSettings, RealtimeSettings, RestSettings};
 use serde::Deserialize;
@@ -133,8 +133,12 @@ impl Change {
     /// [`Error::Body`] names the service and the field.
     pub(crate) fn apply(&self, stored: &Value, secrets: &mut Secrets) -> Result<Value, Error> {
         let mut merged = stored.as_object().cloned().unwrap_or_default();
-        let changes =
-            [("auth", &self.auth), ("rest", &self.rest), ("limits", &self.limits), ("realtime", &self.realtime)];
+        let changes = [
+            ("auth", &self.auth),
+            ("rest", &self.rest),
+            ("limits", &self.limits),
+            ("realtime", &self.realtime),
+        ];
         for (service, change) in changes {
             match change {
                 None => {}

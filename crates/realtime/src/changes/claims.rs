@@ -311,7 +311,16 @@ mod tests {
 
     fn function(oid: Oid, (schema, name): (&str, &str), language: &str, text: &str) -> Function {
         let (schema, name, language) = (schema.into(), name.into(), language.into());
-        Function { oid, schema, name, language, volatile: false, text: Some(text.into()), calls: None, defaults: None }
+        Function {
+            oid,
+            schema,
+            name,
+            language,
+            volatile: false,
+            text: Some(text.into()),
+            calls: None,
+            defaults: None,
+        }
     }
 
     /// What policies read that call `functions` (10 and 11 are `auth.uid` and `auth.email`, 12 is `current_setting`).
