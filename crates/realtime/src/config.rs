@@ -11,6 +11,8 @@ pub struct Config {
     pub max_sockets: usize,
     /// The largest message of a client. Default 5 MB.
     pub max_message_bytes: usize,
+    /// Beginnings of messages that clients have not sent to their ends, of all sockets together. Default 256 MiB.
+    pub max_unread_bytes: usize,
     /// What may wait for one socket before it is closed as too slow. Default 4 MiB.
     pub max_waiting_bytes: usize,
     /// A socket that says nothing for so long is closed; clients send a heartbeat every 25 s. Default 60 s.
@@ -30,6 +32,7 @@ impl Default for Config {
         Self {
             max_sockets: 50_000,
             max_message_bytes: 5_000_000,
+            max_unread_bytes: 256 * 1024 * 1024,
             max_waiting_bytes: 4 * 1024 * 1024,
             idle_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(30),

@@ -19,14 +19,16 @@ impl Rate {
         Self { level: Mutex::new((0.0, Instant::now())) }
     }
 
-    /// Count `amount` if that keeps to `per_second`: whether it does.
+    /// Count `amount` if that keeps to `per_second`: whether it does. What is larger than a burst by itself passes when nothing
+    /// came lately, and takes its time to fade.
     pub(crate) fn take(&self, amount: u32, per_second: u32) -> bool {
         let (per_second, amount) = (f64::from(per_second), f64::from(amount));
         let now = Instant::now();
         let mut level = self.level.lock().unwrap_or_else(PoisonError::into_inner);
         let faded = now.saturating_duration_since(level.1).as_secs_f64() * per_second;
         let used = (level.0 - faded).max(0.0);
-        let fits = used + amount <= per_second * BURST_SECS;
+        let is_rested = used <= 0.0 && per_second > 0.0;
+        let fits = is_rested || used + amount <= per_second * BURST_SECS;
         *level = (if fits { used + amount } else { used }, now);
         fits
     }
@@ -46,5 +48,9 @@ mod tests {
         tokio::time::advance(Duration::from_secs(2)).await;
         assert_eq!(take(60), 10);
         assert!(!rate.take(51, 5) && !rate.take(1, 0));
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert!(rate.take(500, 5) && !rate.take(1, 5));
+        tokio::time::advance(Duration::from_secs(100)).await;
+        assert!(rate.take(1, 5) && !Rate::new().take(1, 0));
     }
 }

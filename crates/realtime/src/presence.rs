@@ -138,7 +138,10 @@ impl Presence {
         meta: &Value,
     ) -> Result<(), PresenceRefusal> {
         let settings = &self.shared.settings;
-        let said = limits::said(meta, settings.max_meta_bytes)?;
+        let (said, bytes) = limits::said(meta, settings.max_meta_bytes)?;
+        if bytes > limits::SHORT_BYTES && self.state(topic).len() + bytes > settings.max_state_bytes {
+            return Err(PresenceRefusal::TooLarge);
+        }
         self.shared.change(|local| {
             local.admit(Who::Socket(socket), settings, Instant::now())?;
             local.put(Who::Socket(socket), (topic, key), said, (None, settings.max_members))

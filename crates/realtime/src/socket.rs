@@ -8,6 +8,7 @@ use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ const MAX_UNTAKEN_BYTES: usize = 256 * 1024;
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 const MALFORMED: Fault = Fault { code: 1003, reason: "the message is none of Phoenix's protocol" };
+const UNFINISHED: Fault = Fault { code: 1008, reason: "a message took too long" };
+const CROWDED: Fault = Fault { code: 1013, reason: "too many messages are unfinished" };
 const SILENT: Fault = Fault { code: 1001, reason: "heartbeats stopped" };
 const LEFT: Fault = Fault { code: 1000, reason: "" };
 
@@ -41,6 +44,10 @@ const LEFT: Fault = Fault { code: 1000, reason: "" };
 pub(crate) struct Socket {
     stream: TokioIo<Upgraded>,
     reader: Reader,
+    /// Since when a message is unfinished.
+    begun: Option<Instant>,
+    /// What of it is counted among all sockets'.
+    counted: usize,
     session: Session,
     version: Version,
     outbox: Outbox,
@@ -71,6 +78,8 @@ impl Socket {
         Self {
             stream: TokioIo::new(stream),
             reader: Reader::new(realtime.config.max_message_bytes),
+            begun: None,
+            counted: 0,
             session: Session::new(connection),
             version,
             outbox,
@@ -86,6 +95,7 @@ impl Socket {
     /// Until its end.
     pub(crate) async fn run(mut self) {
         poll_fn(|context| self.poll(context)).await;
+        self.count(0);
         self.session.end();
     }
 
@@ -123,8 +133,9 @@ impl Socket {
     fn deadline(&self) -> Instant {
         let config = &self.realtime.config;
         let blocked = self.blocked.map(|it| it + config.write_timeout);
-        let times =
-            [Some(self.heard + config.idle_timeout), Some(self.session.next_check()), blocked, self.closing];
+        let begun = self.begun.filter(|_| self.closing.is_none()).map(|it| it + config.idle_timeout);
+        let heard = Some(self.heard + config.idle_timeout);
+        let times = [heard, Some(self.session.next_check()), blocked, begun, self.closing];
         times.into_iter().flatten().min().unwrap_or(self.heard)
     }
 
@@ -139,8 +150,12 @@ impl Socket {
         if is_over {
             return std::ops::ControlFlow::Break(());
         }
-        if self.closing.is_none() && self.heard + config.idle_timeout <= now {
+        let idle_timeout = config.idle_timeout;
+        if self.closing.is_none() && self.heard + idle_timeout <= now {
             self.close(SILENT);
+        }
+        if self.begun.is_some_and(|it| it + idle_timeout <= now) {
+            self.close(UNFINISHED);
         }
         if self.session.next_check() <= now && !self.session.is_busy() {
             self.session.check();
@@ -217,7 +232,10 @@ impl Socket {
                 self.receive(message);
                 Input::Moved
             }
-            Ok(None) => self.read(context),
+            Ok(None) => {
+                self.note_unfinished();
+                self.read(context)
+            }
             Err(fault) => {
                 // Nothing more can be read of this; the client is told, and gone.
                 self.left = true;
@@ -225,6 +243,27 @@ impl Socket {
                 Input::Moved
             }
         }
+    }
+
+    /// What was read is no whole message: how much it is, and since when, is bounded.
+    fn note_unfinished(&mut self) {
+        let held = self.reader.held_bytes();
+        if held == 0 {
+            self.begun = None;
+        } else {
+            self.begun.get_or_insert_with(Instant::now);
+        }
+        if held.max(self.counted) > READ_BYTES && self.count(held) > self.realtime.config.max_unread_bytes {
+            self.left = true;
+            self.close(CROWDED);
+        }
+    }
+
+    /// Count `held` bytes as this socket's: how many there are of all.
+    fn count(&mut self, held: usize) -> usize {
+        let (counted, unread) = (std::mem::replace(&mut self.counted, held), &self.realtime.unread);
+        unread.fetch_add(held, Relaxed);
+        unread.fetch_sub(counted, Relaxed).saturating_sub(counted)
     }
 
     fn read(&mut self, context: &mut Context<'_>) -> Input {
@@ -286,6 +325,7 @@ fn label(code: u16) -> &'static str {
     match code {
         1001 => "silent",
         1009 => "message_too_large",
+        1008 => "unfinished",
         1012 => "restart",
         1013 => "slow",
         _ => "malformed",

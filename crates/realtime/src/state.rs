@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::Body;
@@ -34,6 +34,8 @@ pub(crate) struct Inner {
     /// Places for sockets.
     pub(crate) slots: Arc<Semaphore>,
     pub(crate) next_id: AtomicU64,
+    /// Bytes of unfinished messages.
+    pub(crate) unread: AtomicUsize,
     /// One of each socket.
     pub(crate) tasks: TaskTracker,
     /// No socket is opened any more.
@@ -69,6 +71,7 @@ impl Realtime {
             measures: Measures::new(),
             slots,
             next_id: AtomicU64::new(1),
+            unread: AtomicUsize::new(0),
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),
             tenants: Mutex::default(),

@@ -73,6 +73,11 @@ impl Reader {
         Self { input: BytesMut::new(), message: Vec::new(), kind: None, max_bytes }
     }
 
+    /// What of an unfinished message is held.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.input.len() + self.message.len()
+    }
+
     /// These bytes came.
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
         self.input.extend_from_slice(bytes);

@@ -121,14 +121,26 @@ impl Entry<'_> {
     }
 }
 
-/// `?private=true`.
+/// `?private=true`. Whatever is not plainly a no is a yes: nothing goes out in public for its spelling.
 pub(super) fn is_private(query: Option<&str>) -> bool {
-    query.is_some_and(|it| it.split('&').any(|pair| pair == "private=true"))
+    let decoded = |it: &str| percent_decode_str(it).decode_utf8_lossy().to_ascii_lowercase();
+    let pairs = query.unwrap_or_default().split('&').map(|it| it.split_once('=').unwrap_or((it, "true")));
+    let mut said = pairs.filter(|(name, _)| decoded(name) == "private").map(|(_, value)| decoded(value));
+    said.any(|it| !matches!(it.as_str(), "false" | "0" | "no"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_plain_no_is_public() {
+        let private =
+            ["private=true", "a=b&private=True", "private=1", "private", "private=", "%70rivate=yes"];
+        assert!(private.into_iter().all(|it| is_private(Some(it))));
+        let public = ["", "private=false", "private=0", "Private2=1", "x=private"];
+        assert!(public.into_iter().all(|it| !is_private(Some(it))) && !is_private(None));
+    }
 
     fn check(body: &str) -> String {
         match list(body.as_bytes()) {

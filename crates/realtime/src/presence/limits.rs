@@ -18,6 +18,9 @@ pub struct PresenceSettings {
     pub max_members: usize,
     /// The longest text that a member may say of itself. Default 64 KiB.
     pub max_meta_bytes: usize,
+    /// The longest text about all of a topic's members, as whoever joins is sent it; beyond it members say 1 KiB at most.
+    /// Default 1 MiB.
+    pub max_state_bytes: usize,
     /// Presence events of a project per second, in each process. Default 1,000.
     pub events_per_second: u32,
     /// Presence events of one client in `client_window`. Default 5.
@@ -34,12 +37,16 @@ impl Default for PresenceSettings {
             gather: Duration::from_millis(20),
             max_members: 100_000,
             max_meta_bytes: 64 * 1024,
+            max_state_bytes: 1024 * 1024,
             events_per_second: 1_000,
             client_events: 5,
             client_window: Duration::from_secs(30),
         }
     }
 }
+
+/// What is always short enough.
+pub(super) const SHORT_BYTES: usize = 1024;
 
 /// Why somebody is not shown. `Display` is for clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -61,12 +68,12 @@ pub enum PresenceRefusal {
     Full,
 }
 
-/// What a member says of itself, if that is a map and no longer than allowed.
-pub(super) fn said(meta: &Value, max_bytes: usize) -> Result<&Map<String, Value>, PresenceRefusal> {
+/// What a member says of itself, if that is a map and no longer than allowed, and how long it is.
+pub(super) fn said(meta: &Value, max_bytes: usize) -> Result<(&Map<String, Value>, usize), PresenceRefusal> {
     let said = meta.as_object().ok_or(PresenceRefusal::NotAMap)?;
     let mut room = Room(max_bytes);
     serde_json::to_writer(&mut room, said).map_err(|_| PresenceRefusal::TooLarge)?;
-    Ok(said)
+    Ok((said, max_bytes - room.0))
 }
 
 /// Takes so many bytes, and keeps none.

@@ -41,7 +41,7 @@ impl PresenceManager {
     /// [`PresenceRefusal::NotAMap`], [`PresenceRefusal::TooLarge`], [`PresenceRefusal::Full`].
     pub fn join_channel(&self, user_id: &str, channel: &str, meta: &Value) -> Result<(), PresenceRefusal> {
         let shared = &self.presence.shared;
-        let said = limits::said(meta, shared.settings.max_meta_bytes)?;
+        let (said, _) = limits::said(meta, shared.settings.max_meta_bytes)?;
         let until = Some(Instant::now() + shared.settings.ttl);
         let bounds = (until, shared.settings.max_members);
         shared.change(|local| local.put(Who::User(user_id.into()), (&topic(channel), user_id), said, bounds))

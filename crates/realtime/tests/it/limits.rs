@@ -233,3 +233,40 @@ fn at_the_end_sockets_are_told_to_connect_again() {
         assert_eq!(refused(&world, "anon").await.0, 503);
     });
 }
+
+/// The beginning of a text of 1 MB: its head and so many bytes.
+async fn begin(client: &mut crate::world::Client, bytes: usize) {
+    let head = [&[0x81, 0xff][..], &1_000_000_u64.to_be_bytes(), &[0; 4]].concat();
+    let raw = client.stream.get_mut();
+    tokio::io::AsyncWriteExt::write_all(raw, &head).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(raw, &vec![b' '; bytes]).await.unwrap();
+}
+
+#[test]
+fn unfinished_messages_are_bounded_in_size_and_time() {
+    testkit::run(async {
+        let test = testkit::project("unfinished").await;
+        let config =
+            Config { max_unread_bytes: 200_000, idle_timeout: Duration::from_secs(2), ..Config::default() };
+        let world = World::with(&test, open(), config, &Redis::none()).await;
+        let mut patient = world.connect("2.0.0").await;
+        begin(&mut patient, 150_000).await;
+        let mut greedy = world.connect("2.0.0").await;
+        begin(&mut greedy, 150_000).await;
+        assert_eq!(greedy.end().await.0, 1013);
+        // A byte now and then does not keep the other one.
+        for _ in 0..20 {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            let raw = patient.stream.get_mut();
+            if tokio::io::AsyncWriteExt::write_all(raw, b" ").await.is_err() {
+                break;
+            }
+        }
+        assert_eq!(patient.end().await.0, 1008);
+        // What they held is free again.
+        let mut third = world.connect("2.0.0").await;
+        begin(&mut third, 150_000).await;
+        let end = third.end().await.0;
+        assert!([1001, 1008].contains(&end), "{end}");
+    });
+}
