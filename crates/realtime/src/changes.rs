@@ -45,6 +45,10 @@ use plan::Plan;
 use registry::{Member, Registry};
 pub(crate) use wanted::Wanted;
 
+/// What those are told whose filters are too many.
+const TOO_MUCH: &str = "Unable to subscribe to changes: the project's subscribers have too many different filters that only PostgreSQL can \
+                        evaluate (patterns without regard to case, regular expressions, order of texts). Filter by equality";
+
 /// How long a batch waits for a database that does not answer; then its changes are lost, and subscribers are told.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Between two attempts.
@@ -111,7 +115,8 @@ impl Changes {
         let database = self.databases.of(&self.project).await;
         let specs = Box::pin(check::specs(&self.catalog, &database, caller, wanted)).await?;
         let ids = wanted.iter().map(Wanted::id).collect();
-        let id = self.registry.add(Member::new(topic, outbox, specs, &caller.claims));
+        let member = Member::new(topic, outbox, specs, &caller.claims);
+        let id = self.registry.add(member).ok_or_else(|| Refusal::Invalid(TOO_MUCH.into()))?;
         Ok((ids, Subscription { registry: Arc::clone(&self.registry), id }))
     }
 

@@ -131,10 +131,17 @@ impl Checker<'_> {
                     .ok_or_else(|| refused(raised(&format!("invalid column for select {name}"))))?;
             }
         }
-        if conditions == spec.conditions {
+        let is_asked = |table: &TableFacts, it: &Condition| {
+            table
+                .column(&it.column)
+                .is_some_and(|(_, column)| matches!(Check::of(it, column), Check::Asked(_)))
+        };
+        let of_table = |table: &&Arc<TableFacts>| conditions.iter().filter(|it| is_asked(table, it)).count();
+        let asked = tables.iter().map(of_table).sum();
+        if conditions == spec.conditions && asked == spec.asked {
             return Ok(spec);
         }
-        Ok(Arc::new(Spec { conditions, ..Spec::clone(&spec) }))
+        Ok(Arc::new(Spec { conditions, asked, ..Spec::clone(&spec) }))
     }
 
     /// A column that the caller may read.

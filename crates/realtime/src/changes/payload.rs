@@ -19,7 +19,7 @@ pub(super) struct View {
     columns: Vec<Shown>,
     /// The columns as a JSON array.
     described: Vec<u8>,
-    /// Rows are subject to policies: of deleted ones only the primary key is shown.
+    /// Rows are subject to policies: of what they were, which no policy decides, only the primary key is shown.
     is_checked: bool,
 }
 
@@ -73,10 +73,9 @@ impl View {
             out.push(b'}');
         }
         if change.kind != Kind::Insert {
-            let is_key_only = change.kind == Kind::Delete && self.is_checked;
             out.extend_from_slice(b",\"old_record\":{");
             self.record(is_large, &mut out, |it| {
-                old_value(change, it.at?).filter(|_| it.is_key || !is_key_only)
+                old_value(change, it.at?).filter(|_| it.is_key || !self.is_checked)
             });
             out.push(b'}');
         }

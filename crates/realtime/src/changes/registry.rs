@@ -11,6 +11,9 @@ use common::jwt::Claims;
 use super::wanted::Spec;
 use crate::outbox::Outbox;
 
+/// Most different conditions that PostgreSQL has to decide for every change; each of them is a statement.
+const MOST_ASKED: usize = 500;
+
 /// A topic of a socket that wants changes.
 #[derive(Debug)]
 pub(super) struct Member {
@@ -53,6 +56,8 @@ struct Inner {
     /// By schema and table; `*` is a name like any other.
     places: HashMap<String, HashMap<String, Place>>,
     roles: HashMap<String, usize>,
+    /// By spec: how many members have it, and how much of it PostgreSQL decides.
+    asked: HashMap<i64, (usize, usize)>,
 }
 
 #[derive(Debug, Default)]
@@ -62,9 +67,13 @@ struct Place {
 }
 
 impl Registry {
-    /// Add `member`; its number takes it away again.
-    pub(super) fn add(&self, member: Member) -> u64 {
+    /// Add `member`; its number takes it away again. `None` when PostgreSQL would have to decide too much.
+    pub(super) fn add(&self, member: Member) -> Option<u64> {
         let mut inner = self.write();
+        if !inner.has_room(&member) {
+            return None;
+        }
+        inner.count_asked(&member, true);
         let id = inner.next();
         let member = Arc::new(member);
         inner.count_role(&member.claims().role, true);
@@ -76,7 +85,7 @@ impl Registry {
             place.version = version;
         }
         inner.members.insert(id, member);
-        id
+        Some(id)
     }
 
     /// Take the member with this number away.
@@ -84,6 +93,7 @@ impl Registry {
         let mut inner = self.write();
         let Some(member) = inner.members.remove(&id) else { return };
         inner.count_role(&member.claims().role, false);
+        inner.count_asked(&member, false);
         for (schema, table) in places(&member) {
             let version = inner.next();
             let Some(tables) = inner.places.get_mut(schema) else { continue };
@@ -162,6 +172,23 @@ impl Inner {
     fn at(&self, schema: &str, table: &str) -> [Option<&Place>; 4] {
         let at = |schema: &str, table: &str| self.places.get(schema).and_then(|it| it.get(table));
         [at(schema, table), at(schema, "*"), at("*", table), at("*", "*")]
+    }
+
+    /// Whether `member` asks nothing new of PostgreSQL, or no more than it is to decide.
+    fn has_room(&self, member: &Member) -> bool {
+        let new: HashMap<i64, usize> = member.specs.iter().map(|it| (it.id, it.asked)).collect();
+        let more: usize = new.iter().filter(|(id, _)| !self.asked.contains_key(id)).map(|(_, it)| it).sum();
+        more == 0 || more + self.asked.values().map(|(_, it)| it).sum::<usize>() <= MOST_ASKED
+    }
+
+    fn count_asked(&mut self, member: &Member, is_added: bool) {
+        for spec in member.specs.iter().filter(|it| it.asked > 0) {
+            let entry = self.asked.entry(spec.id).or_insert((0, spec.asked));
+            entry.0 = if is_added { entry.0 + 1 } else { entry.0.saturating_sub(1) };
+            if entry.0 == 0 {
+                self.asked.remove(&spec.id);
+            }
+        }
     }
 
     fn count_role(&mut self, role: &str, is_added: bool) {

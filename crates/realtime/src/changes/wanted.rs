@@ -31,6 +31,8 @@ pub(super) struct Spec {
     /// `*`: all.
     pub(super) table: String,
     pub(super) conditions: Vec<Condition>,
+    /// How many of them PostgreSQL decides, for every change; known once they are checked.
+    pub(super) asked: usize,
     /// The columns to send, in their order by name; absent: all.
     pub(super) select: Option<Vec<String>>,
 }
@@ -87,7 +89,15 @@ impl Spec {
                 .into());
         }
         let event = event(raw.get("event"));
-        Ok(Self { id, event, schema: schema.to_owned(), table: table.to_owned(), conditions, select })
+        Ok(Self {
+            id,
+            event,
+            schema: schema.to_owned(),
+            table: table.to_owned(),
+            conditions,
+            asked: 0,
+            select,
+        })
     }
 
     /// Whether it names one table.

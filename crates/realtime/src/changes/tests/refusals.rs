@@ -185,3 +185,28 @@ fn names_with_quotes_are_names() {
         assert_eq!(seat.got("i\"d"), ["1"]);
     });
 }
+
+#[test]
+fn filters_that_postgresql_must_decide_are_bounded_in_number() {
+    testkit::run(async {
+        let world = World::new("chgasked", TABLES).await;
+        let ada = world.project.user(user(1));
+        let entry =
+            |filter: String| json!({"schema": "public", "table": "notes", "event": "*", "filter": filter});
+        let many = |from: usize| {
+            let entries: Vec<Json> =
+                (from..from + 100).map(|it| entry(format!("body=ilike.a{it}"))).collect();
+            json!(entries)
+        };
+        let mut seats = Vec::new();
+        for from in [0, 100, 200, 300, 400] {
+            seats.push(world.join(&ada, many(from)).await.unwrap());
+        }
+        assert!(matches!(world.join(&ada, entry("body=ilike.b".into())).await, Err(Refusal::Invalid(_))));
+        // The same ones again are nothing new, and others are decided here.
+        seats.push(world.join(&ada, many(0)).await.unwrap());
+        drop(world.join(&ada, entry("body=eq.b".into())).await.unwrap());
+        seats.remove(1);
+        drop(world.join(&ada, entry("body=ilike.b".into())).await.unwrap());
+    });
+}
