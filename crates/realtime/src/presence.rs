@@ -16,8 +16,8 @@
 //!
 //! [`PresenceManager`] is the same for the rest of the program (REQ C4): users instead of sockets, alive while heartbeats
 //! come. In Redis stand, for people to look at (REQ C8), `presence:channel:{name}:users`, a set of keys, and
-//! `presence:channel:{name}:user:{key}`, each key's last meta for the TTL; projects but the default one put their reference
-//! and `:` in front of the name.
+//! `presence:channel:{name}:user:{key}`, each key's last meta for the TTL; other projects than the default one have
+//! `presence:project:{reference}:channel:…`. In keys of members `:` is written `%3A`.
 
 mod limits;
 mod local;
@@ -109,12 +109,16 @@ impl Presence {
         let (own, _) = Uuid::new_v4().as_u64_pair();
         let ends = CancellationToken::new();
         let _end = Arc::new(ends.clone().drop_guard());
-        let reference = if project.is_default() { String::new() } else { format!("{project}:") };
+        // Names of channels may hold anything: what is before them must tell projects apart.
+        let prefix = match project.is_default() {
+            true => "presence:channel:".to_owned(),
+            false => format!("presence:project:{project}:channel:"),
+        };
         let shared = Arc::new(Shared {
             redis: redis.clone(),
             own,
             settings,
-            prefix: format!("presence:channel:{reference}"),
+            prefix,
             channel: format!("madbase:realtime:presence:{project}"),
             deliver,
             local: Mutex::new(Local::new(own, Instant::now())),
@@ -138,6 +142,9 @@ impl Presence {
         meta: &Value,
     ) -> Result<(), PresenceRefusal> {
         let settings = &self.shared.settings;
+        if key.len() > limits::SHORT_BYTES {
+            return Err(PresenceRefusal::TooLarge);
+        }
         let (said, bytes) = limits::said(meta, settings.max_meta_bytes)?;
         if bytes > limits::SHORT_BYTES && self.state(topic).len() + bytes > settings.max_state_bytes {
             return Err(PresenceRefusal::TooLarge);

@@ -15,8 +15,9 @@ use tokio::time::{Instant, sleep};
 use super::array;
 use super::condition::Question;
 
-/// Longest time of one statement.
-const LONGEST: Duration = Duration::from_secs(2);
+/// Longest time of one statement about policies, and of one about a filter, which anybody may write.
+const LONGEST: Duration = Duration::from_secs(1);
+pub(super) const LONGEST_OF_FILTER: Duration = Duration::from_millis(250);
 /// How long to wait for a database that does not answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two attempts.
@@ -41,12 +42,13 @@ pub(super) enum Verdict {
     Failed(Arc<str>),
 }
 
-/// The settings of a statement that runs as `role`; with `claims` (a JSON object) for policies to read.
+/// The settings of a statement that runs as `role`: about policies with `claims` (a JSON object), about a filter without.
 pub(super) fn session(role: &str, claims: Option<String>) -> Session {
+    let longest = if claims.is_some() { LONGEST } else { LONGEST_OF_FILTER };
     let mut settings = vec![
         ("role".into(), role.to_owned()),
         ("search_path".into(), "\"public\", \"extensions\"".to_owned()),
-        ("statement_timeout".into(), LONGEST.as_millis().to_string()),
+        ("statement_timeout".into(), longest.as_millis().to_string()),
         ("timezone".into(), "UTC".to_owned()),
         ("datestyle".into(), "ISO, MDY".to_owned()),
     ];
@@ -105,25 +107,23 @@ fn by_keys(text: &Arc<str>, rows: &[Vec<Bytes>]) -> Statement {
     Statement { text: Arc::clone(text), params: (0..columns).map(column).collect() }
 }
 
-/// What PostgreSQL says of `values`: passes, does not pass, or unknown, which is also what it means when it cannot say.
+/// What PostgreSQL says of `values`: passes, does not pass, or unknown.
+///
+/// # Errors
+/// As [`can_ask`].
 pub(super) async fn question(
     database: &Database,
     session: &Session,
     question: &Question,
     values: &[Option<Bytes>],
-) -> Vec<Option<bool>> {
-    let answer = read(database, session, &of_values(question, values)).await;
-    let answer = answer
-        .inspect_err(
-            |it| tracing::warn!(error = %it.told(), "a filter of a subscription cannot be evaluated"),
-        )
-        .unwrap_or_default();
+) -> Result<Vec<Option<bool>>, Failure> {
+    let answer = read(database, session, &of_values(question, values)).await?;
     let one = |it: char| match it {
         't' => Some(true),
         'f' => Some(false),
         _ => None,
     };
-    answer.chars().map(one).collect()
+    Ok(answer.chars().map(one).collect())
 }
 
 /// Whether PostgreSQL can answer `question` at all; `sample` is a value of the column, or null.
@@ -173,8 +173,13 @@ impl Failure {
         matches!(self, Self::Refused(it) if it.code != "42501" && it.code != "57014")
     }
 
+    /// Whether it took too long.
+    pub(super) fn is_slow(&self) -> bool {
+        matches!(self, Self::Refused(it) if it.code == "57014")
+    }
+
     /// What subscribers are told.
-    fn told(&self) -> Arc<str> {
+    pub(super) fn told(&self) -> Arc<str> {
         match self {
             Self::Away => AWAY.into(),
             Self::Refused(it) if it.code == "42501" => UNAUTHORIZED.into(),

@@ -15,9 +15,10 @@ use super::payload;
 use super::plan::{Cohort, Hit, Plan, filtered};
 use crate::change::{Change, Kind, Value};
 
-/// Statements that one batch has under way at once.
+/// Statements that one batch has under way at once, about rows and about filters.
 const MOST_AT_ONCE: usize = 64;
-/// How long a group whose policies took too long is not asked again about that table.
+const MOST_FILTERS_AT_ONCE: usize = 8;
+/// How long a group whose policies took too long is not asked again about that table, and a filter that did not at all.
 const REST: Duration = Duration::from_secs(30);
 /// Groups that rest; beyond that all are tried again.
 const MOST_RESTING: usize = 4096;
@@ -66,7 +67,7 @@ impl Asker {
     /// Decide everything about `works`, whose rows are of `changes`.
     pub(super) async fn decide(&self, database: &Database, changes: &[Change], works: &mut [Work]) {
         for work in &mut *works {
-            let answers = answers(database, changes, work).await;
+            let answers = self.answers(database, changes, work).await;
             let hits = |(idx, row): (usize, &usize)| {
                 let answer = |question: usize| answers.get(question)?.get(idx).copied().flatten();
                 changes.get(*row).map(|it| work.plan.hits(it, answer)).unwrap_or_default()
@@ -93,21 +94,61 @@ impl Asker {
     async fn see(&self, database: &Database, sight: &Sight) -> Vec<Verdict> {
         let Some(group) = sight.plan.groups.get(sight.group) else { return Vec::new() };
         let name = (sight.plan.facts.oid, Arc::clone(&group.name));
-        if let Some(until) = self.resting().get(&name)
-            && Instant::now() < *until
-        {
+        if self.rests(&name) {
             return vec![ask::slow(); sight.keys.len()];
         }
         self.asked.fetch_add(1, Ordering::Relaxed);
         let verdicts = ask::visible(database, &group.session, &sight.plan.facts.visible, &sight.keys).await;
         if verdicts.contains(&ask::slow()) {
-            let mut resting = self.resting();
-            if resting.len() >= MOST_RESTING {
-                resting.clear();
-            }
-            resting.insert(name, Instant::now() + REST);
+            self.rest(name);
         }
         verdicts
+    }
+
+    /// What PostgreSQL says to each question of the plan about each row of `work`; nothing where it cannot say.
+    async fn answers(&self, database: &Database, changes: &[Change], work: &Work) -> Vec<Vec<Option<bool>>> {
+        let ask = |asked: &super::plan::AskedOf| {
+            let value = |row: &usize| match filtered(changes.get(*row)?, asked.at)? {
+                Value::Text(text) => Some(text.clone()),
+                Value::Null | Value::Unchanged => None,
+            };
+            let values: Vec<Option<Bytes>> = work.rows.iter().map(value).collect();
+            let (session, question) = (asked.session.clone(), asked.question.clone());
+            let operand = String::from_utf8_lossy(&question.operand);
+            let name = (work.plan.facts.oid, Arc::from(format!("{}\0{operand}", question.text)));
+            async move {
+                if self.rests(&name) {
+                    return Vec::new();
+                }
+                let answer = ask::question(database, &session, &question, &values).await;
+                answer.unwrap_or_else(|failure| {
+                    tracing::warn!(error = %failure.told(), "a filter of a subscription cannot be evaluated");
+                    if failure.is_slow() {
+                        self.rest(name);
+                    }
+                    Vec::new()
+                })
+            }
+        };
+        let asked: Vec<_> = work.plan.questions.iter().map(ask).collect();
+        stream::iter(asked).buffered(MOST_FILTERS_AT_ONCE).collect().await
+    }
+
+    #[cfg(test)]
+    pub(super) fn rests_anybody(&self) -> bool {
+        !self.resting().is_empty()
+    }
+
+    fn rests(&self, name: &(u32, Arc<str>)) -> bool {
+        self.resting().get(name).is_some_and(|until| Instant::now() < *until)
+    }
+
+    fn rest(&self, name: (u32, Arc<str>)) {
+        let mut resting = self.resting();
+        if resting.len() >= MOST_RESTING {
+            resting.clear();
+        }
+        resting.insert(name, Instant::now() + REST);
     }
 
     fn resting(&self) -> std::sync::MutexGuard<'_, HashMap<(u32, Arc<str>), Instant>> {
@@ -167,19 +208,4 @@ fn key(change: &Change, columns: &[usize]) -> Option<Vec<Bytes>> {
         Value::Null | Value::Unchanged => None,
     };
     (change.kind != Kind::Delete).then(|| columns.iter().map(value).collect())?
-}
-
-/// What PostgreSQL says to each question of the plan about each row of `work`.
-async fn answers(database: &Database, changes: &[Change], work: &Work) -> Vec<Vec<Option<bool>>> {
-    let ask = |asked: &super::plan::AskedOf| {
-        let value = |row: &usize| match filtered(changes.get(*row)?, asked.at)? {
-            Value::Text(text) => Some(text.clone()),
-            Value::Null | Value::Unchanged => None,
-        };
-        let values: Vec<Option<Bytes>> = work.rows.iter().map(value).collect();
-        let (session, question) = (asked.session.clone(), asked.question.clone());
-        async move { ask::question(database, &session, &question, &values).await }
-    };
-    let asked: Vec<_> = work.plan.questions.iter().map(ask).collect();
-    stream::iter(asked).buffered(MOST_AT_ONCE).collect().await
 }

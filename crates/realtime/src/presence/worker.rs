@@ -355,7 +355,14 @@ fn kept(shared: &Shared, local: &Local, place: &Place) -> Member {
 
 fn member(shared: &Shared, place: &Place, value: &str) -> Member {
     let (set, prefix) = names(shared, &place.0);
-    Member { set, id: place.1.to_string(), key: format!("{prefix}{}", place.1), value: value.to_owned() }
+    let id = id(&place.1);
+    Member { set, key: format!("{prefix}{id}"), id, value: value.to_owned() }
+}
+
+/// A member's key as part of a key in Redis: without what would make it the key of another topic's set, or member.
+fn id(key: &str) -> String {
+    let id = key.replace('%', "%25").replace(':', "%3A");
+    if id == "users" { "%75sers".to_owned() } else { id }
 }
 
 /// The set of a topic's members, and what their own keys start with (REQ C8).
@@ -363,4 +370,14 @@ fn names(shared: &Shared, topic: &str) -> (String, String) {
     let topic = hub::topic_of(topic);
     let name = topic.strip_prefix("realtime:").unwrap_or(topic);
     (format!("{}{name}:users", shared.prefix), format!("{}{name}:user:", shared.prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::id;
+
+    #[test]
+    fn no_member_has_the_key_of_a_set_or_of_another_channel() {
+        assert_eq!(["ada", "x:users", "users", "a%3Ab"].map(id), ["ada", "x%3Ausers", "%75sers", "a%253Ab"]);
+    }
 }

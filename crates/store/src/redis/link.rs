@@ -94,7 +94,10 @@ impl Link {
             }
             Ok(Err(error)) => {
                 tracing::debug!(%error, "redis failed");
-                self.open_breaker();
+                // It is there; what it holds is not what was thought.
+                if error.code() != Some("WRONGTYPE") {
+                    self.open_breaker();
+                }
             }
             Err(_elapsed) => {
                 if self.slow.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_SLOW {
