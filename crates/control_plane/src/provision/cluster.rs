@@ -1,10 +1,17 @@
 //! What lives outside any one database: the rights of our own login, databases, and who may connect to them.
 
+use std::time::Duration;
+
 use store::postgres::Client;
+use tokio::time::sleep;
 
 use crate::Error;
 use crate::ddl::Name;
 use crate::secrets::LoginNames;
+
+/// How often slots are tried; a reader that was told to end needs a moment.
+const SLOT_ATTEMPTS: usize = 50;
+const SLOT_PAUSE: Duration = Duration::from_millis(100);
 
 const RIGHTS: &str = "\
     select current_user::text, rolsuper, current_setting('server_version_num')::int \
@@ -70,7 +77,27 @@ pub(super) async fn drop_project_database(client: &Client, database: &str) -> Re
     }
     // Closed first, so that no pool gets in again between the end of its connections and the drop.
     client.batch_execute(&format!("alter database {} allow_connections false", Name(database))).await?;
+    drop_slots(client, database).await?;
     client.batch_execute(&format!("drop database if exists {} with (force)", Name(database))).await?;
+    Ok(())
+}
+
+/// The streams of changes of a database that takes no connections any more are gone: PostgreSQL drops none that has them.
+async fn drop_slots(client: &Client, database: &str) -> Result<(), Error> {
+    const END: &str = "select pg_terminate_backend(active_pid) from pg_catalog.pg_replication_slots \
+        where database = $1 and active_pid is not null";
+    const DROP: &str = "select pg_drop_replication_slot(slot_name) from pg_catalog.pg_replication_slots \
+        where database = $1 and active_pid is null";
+    const COUNT: &str = "select count(*) from pg_catalog.pg_replication_slots where database = $1";
+    for _ in 0..SLOT_ATTEMPTS {
+        client.execute(END, &[&database]).await?;
+        // One that ends by itself meanwhile is no failure.
+        let _gone_already = client.execute(DROP, &[&database]).await;
+        if client.query_one(COUNT, &[&database]).await?.try_get::<_, i64>(0)? == 0 {
+            break;
+        }
+        sleep(SLOT_PAUSE).await;
+    }
     Ok(())
 }
 

@@ -96,6 +96,13 @@ fn a_deleted_project_leaves_nothing_and_ends_its_connections() {
         it.create(&reference).await;
         let project = it.plane.find(&reference).await.unwrap().unwrap();
         let owner = connect(&project.database, &project.logins.owner).await.unwrap();
+        // Streams of its changes: one that rests, and one that is read.
+        let readers = [crate::admin(&project.database).await, crate::admin(&project.database).await];
+        for (reader, is_read) in readers.iter().zip([false, true]) {
+            let make = "select pg_create_logical_replication_slot($1, 'pgoutput', $2)";
+            let name = format!("{}_{is_read}", reference.as_str().replace('-', "_"));
+            reader.execute(make, &[&name, &is_read]).await.unwrap();
+        }
         let path = format!("/projects/{reference}");
         assert_eq!(it.call(Method::DELETE, &path, &Value::Null).await.short(), "204");
         assert_ne!(outcome(&owner, "select 1").await, "ok");
