@@ -248,10 +248,9 @@ async fn until_visible(slots: &Slots, xids: &[u32]) -> Result<(), Error> {
 
 fn measure(database: &str, lag_bytes: u64, held_bytes: u64) {
     #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-    let set =
-        |name: &'static str, it: u64| metrics::gauge!(name, "database" => database.to_owned()).set(it as f64);
-    set("madbase_realtime_feed_lag_bytes", lag_bytes);
-    set("madbase_realtime_feed_held_bytes", held_bytes);
+    let (lag, held) = (lag_bytes as f64, held_bytes as f64);
+    metrics::gauge!("madbase_realtime_feed_lag_bytes", "database" => database.to_owned()).set(lag);
+    metrics::gauge!("madbase_realtime_feed_held_bytes", "database" => database.to_owned()).set(held);
 }
 
 /// What the operator can do about it.

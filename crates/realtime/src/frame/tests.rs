@@ -1,3 +1,5 @@
+//! Messages as clients write them, and events as they read them.
+
 use std::sync::Arc;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Frames of all kinds, whole and cut, right and wrong.
+
 use proptest::prelude::*;
 use tokio_tungstenite::tungstenite;
 use tungstenite::protocol::{Role, WebSocketContext};

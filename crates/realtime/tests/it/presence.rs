@@ -116,7 +116,8 @@ fn projects_do_not_see_each_other() {
             (worker(&server, &"shop".parse().unwrap()), worker(&server, &default_project()));
         shop.join_channel("ada", "public", &json!({})).unwrap();
         until("the set", || members(&server, "presence:project:shop:channel:public:users") == ["ada"]).await;
-        until("the key", || server.cli(&["EXISTS", "presence:project:shop:channel:public:user:ada"]) == "1").await;
+        until("the key", || server.cli(&["EXISTS", "presence:project:shop:channel:public:user:ada"]) == "1")
+            .await;
         default.join_channel("ben", "public", &json!({})).unwrap();
         until("ben", || members(&server, "presence:channel:public:users") == ["ben"]).await;
         assert_eq!(
