@@ -203,9 +203,8 @@ async fn clients_of_a_terminated_worker_come_back_on_the_other_one_and_miss_no_c
     assert_eq!(id_of(&through.wait("a change", PATIENCE, is_change).await), 1);
 
     // Whichever worker it is on: after both were terminated, one after the other, it had to move.
-    let mut next = 2;
     let mut moved = 0;
-    for _ in 0..2 {
+    for next in 2..4 {
         let site = ground.workers.remove(0).stop().await;
         let others = through.all(Duration::from_millis(500)).await;
         assert!(!others.iter().any(is_change), "{others:?}");
@@ -220,7 +219,6 @@ async fn clients_of_a_terminated_worker_come_back_on_the_other_one_and_miss_no_c
             id_of(&through.wait("a change after the drain", PATIENCE, is_change).await),
             i64::from(next)
         );
-        next += 1;
         ground.workers.push(start(site).await);
     }
     assert!(moved >= 1, "neither worker had it");

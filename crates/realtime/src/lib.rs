@@ -1,8 +1,8 @@
 //! Channels, presence and database changes over `WebSockets`: Supabase Realtime's API.
 //!
 //! A **socket** speaks Phoenix's protocol and joins **topics** of its project. What a topic's subscribers are sent is an
-//! [`event::Event`], written once per protocol version however many receive it, and put into each socket's bounded
-//! [`outbox::Outbox`]. Three sources make events: clients and SQL (broadcast), members (presence), and the project's
+//! `event::Event`, written once per protocol version however many receive it, and put into each socket's bounded
+//! `outbox::Outbox`. Three sources make events: clients and SQL (broadcast), members (presence), and the project's
 //! replication stream (database changes).
 //!
 //! The gateway hands over requests without their prefix `/realtime/v1`, with `Arc<common::Project>` and [`common::Caller`] as
