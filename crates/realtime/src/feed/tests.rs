@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 use super::*;
 use crate::change::{Kind, Value};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// What a process's subscribers were told.
 #[derive(Debug, Default)]
