@@ -172,8 +172,8 @@ fn members_of_two_workers_see_each_other_come_and_go() {
         assert_eq!(told.event, "presence_state");
         assert_eq!(told.payload["ada"]["metas"][0]["mood"], "good");
         assert_eq!(told.payload.as_object().unwrap().keys().collect::<Vec<_>>(), ["ada", "ben"]);
-        // REQ C8: the project's channels stand under its reference.
-        let set = format!("presence:channel:{}:room:users", test.project.reference);
+        // Beside REQ C8's names, which are the default project's: those of others stand under their references.
+        let set = format!("presence:project:{}:channel:room:users", test.project.reference);
         let deadline = Instant::now() + Duration::from_secs(10);
         while server.cli(&["SCARD", &set]) != "2" {
             assert!(Instant::now() < deadline, "{}", server.cli(&["SMEMBERS", &set]));
