@@ -1,5 +1,6 @@
 //! A server with the realtime service in it, as a gateway would call it, and clients that speak WebSocket to it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,7 +64,13 @@ impl World {
         config: Config,
         redis: &Redis,
     ) -> Self {
-        let project = Arc::new(Project { realtime: settings, ..Project::clone(&test.project) });
+        let project = Project { realtime: settings, ..Project::clone(&test.project) };
+        Self::of(test, project, config, redis).await
+    }
+
+    /// Of `project`, which is `test`'s with other settings.
+    pub(crate) async fn of(test: &TestProject, project: Project, config: Config, redis: &Redis) -> Self {
+        let project = Arc::new(project);
         let databases: Databases = test.databases.clone();
         let realtime = Realtime::new(config, databases, redis, test.control_plane.locks(redis), None);
         let (service, known) = (realtime.clone(), Arc::clone(&project));
@@ -92,7 +99,7 @@ impl World {
     pub(crate) async fn connect_as(&self, vsn: &str, role: &str) -> Result<Client, tungstenite::Error> {
         let url = format!("ws://{}/websocket?vsn={vsn}&role={role}", self.address);
         let (stream, _) = connect_async(url.into_client_request().unwrap()).await?;
-        Ok(Client { stream, is_v1: vsn == "1.0.0", next_ref: 1 })
+        Ok(Client { stream, is_v1: vsn == "1.0.0", next_ref: 1, kept: VecDeque::new() })
     }
 
     /// A socket that has joined the public `topic`.
@@ -118,6 +125,8 @@ pub(crate) struct Client {
     pub(crate) stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
     is_v1: bool,
     next_ref: u64,
+    /// Events that came before a reply that was waited for: an answer and what it causes come in any order.
+    kept: VecDeque<Told>,
 }
 
 /// What a client is sent, in either version.
@@ -143,12 +152,14 @@ impl Client {
         reference
     }
 
-    /// Send and wait for the reply; other messages are skipped.
+    /// Send and wait for the reply; events that come before it are kept for [`Client::event`].
     pub(crate) async fn ask(&mut self, topic: &str, event: &str, payload: Value) -> Value {
         let reference = self.send(topic, event, payload).await;
         loop {
             let told = self.next().await;
-            if told.event == "phx_reply" && told.reference == json!(reference) {
+            if told.event != "phx_reply" {
+                self.kept.push_back(told);
+            } else if told.reference == json!(reference) {
                 return told.payload;
             }
         }
@@ -182,6 +193,9 @@ impl Client {
 
     /// The next event that is no reply.
     pub(crate) async fn event(&mut self) -> Told {
+        if let Some(told) = self.kept.pop_front() {
+            return told;
+        }
         loop {
             let told = self.next().await;
             if told.event != "phx_reply" {
@@ -208,6 +222,7 @@ impl Client {
 
     /// Nothing else was sent before the answer to this.
     pub(crate) async fn hears_nothing(&mut self) {
+        assert!(self.kept.is_empty(), "{:?}", self.kept);
         let reference = self.send("phoenix", "heartbeat", json!({})).await;
         let told = self.next().await;
         assert_eq!((told.event.as_str(), &told.reference), ("phx_reply", &json!(reference)), "{told:?}");
