@@ -11,6 +11,7 @@ use crate::changes::{self, Wanted};
 use crate::feed::Feed;
 use crate::hub::{Subscription, Wants};
 use crate::rights::Allowed;
+use crate::sessions::Watched;
 use crate::tokens;
 
 /// A joined topic. Dropping it ends what it had subscribed to.
@@ -28,6 +29,8 @@ pub(crate) struct Channel {
     /// Of the token that was shown last, to know it again.
     pub(crate) token: u64,
     pub(crate) allowed: Allowed,
+    /// The token's session, if it has one.
+    pub(crate) session: Option<Arc<Watched>>,
     /// When rights were asked for.
     pub(crate) asked_at: Instant,
     /// Whether members are shown.
@@ -36,6 +39,8 @@ pub(crate) struct Channel {
     pub(crate) member: Arc<str>,
     /// The database changes that are wanted.
     pub(crate) following: Option<Following>,
+    /// Ends the wait for the stream of changes, which the client wants to hear of.
+    pub(crate) announcing: Option<DropGuard>,
     pub(crate) subscription: Subscription,
     /// What SQL sends and changes comes by it.
     pub(crate) feed: Arc<Feed>,
@@ -64,8 +69,9 @@ impl Channel {
     }
 
     /// The caller showed another token.
-    pub(crate) fn is_of(&mut self, caller: Caller, token: u64) {
+    pub(crate) fn is_of(&mut self, (caller, token): (Caller, u64), session: Option<Arc<Watched>>) {
         self.expires_secs = tokens::expires_secs(&caller);
+        self.session = session;
         self.caller = caller;
         self.token = token;
     }

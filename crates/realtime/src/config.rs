@@ -21,6 +21,8 @@ pub struct Config {
     pub write_timeout: Duration,
     /// How often rights in private topics are asked for again. Default 5 min.
     pub check_every: Duration,
+    /// How long a channel that asked to hear of it waits for the stream of changes to stand. Default 60 s.
+    pub ready_timeout: Duration,
     /// At the end sockets are told to reconnect over so much time, less when they are few or the end is near. Default 10 s.
     pub drain_spread: Duration,
     /// Bounds of the projects' streams of changes.
@@ -37,6 +39,7 @@ impl Default for Config {
             idle_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(30),
             check_every: Duration::from_secs(300),
+            ready_timeout: Duration::from_secs(60),
             drain_spread: Duration::from_secs(10),
             feed: FeedSettings::default(),
         }

@@ -32,6 +32,7 @@ mod replay;
 mod rights;
 mod schema;
 mod session;
+mod sessions;
 mod socket;
 mod state;
 mod tenant;

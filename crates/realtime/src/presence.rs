@@ -146,11 +146,9 @@ impl Presence {
             return Err(PresenceRefusal::TooLarge);
         }
         let (said, bytes) = limits::said(meta, settings.max_meta_bytes)?;
-        if bytes > limits::SHORT_BYTES && self.state(topic).len() + bytes > settings.max_state_bytes {
-            return Err(PresenceRefusal::TooLarge);
-        }
         self.shared.change(|local| {
             local.admit(Who::Socket(socket), settings, Instant::now())?;
+            local.make_sure_of_room(topic, bytes, settings)?;
             local.put(Who::Socket(socket), (topic, key), said, (None, settings.max_members))
         })
     }

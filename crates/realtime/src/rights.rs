@@ -193,10 +193,13 @@ impl Rights {
     }
 }
 
+/// What differs with every request, and the key.
+const UNSEEN: [&str; 2] = ["x-request-id", "x-api-key"];
+
 /// What policies see of a socket's request: headers that start with `x-`, as a JSON object. What differs with every request
-/// is left out, so that answers can be kept.
+/// is left out, so that answers can be kept, and so are keys.
 pub(crate) fn headers(headers: &HeaderMap) -> Arc<str> {
-    let names = headers.keys().filter(|it| it.as_str().starts_with("x-") && *it != "x-request-id");
+    let names = headers.keys().filter(|it| it.as_str().starts_with("x-") && !UNSEEN.contains(&it.as_str()));
     let pairs = names.filter_map(|name| {
         let value = headers.get_all(name).iter().next_back()?;
         Some((name.as_str().to_owned(), Value::from(String::from_utf8_lossy(value.as_bytes()))))

@@ -1,6 +1,7 @@
 //! What a socket has joined, and what becomes of its messages. Knows nothing of bytes on the wire: frames go into
 //! [`Unwritten`], and what must wait for a database becomes [`Work`] that the socket's task does.
 
+mod announce;
 mod broadcast;
 mod follow;
 mod join;
@@ -21,15 +22,18 @@ use futures_util::stream::FuturesUnordered;
 use serde_json::json;
 use tokio::time::Instant;
 
+use self::announce::Announced;
 use self::follow::Followed;
 use self::join::Joined;
-use self::renew::Renewed;
+use self::renew::{Renewed, Shown};
 pub(crate) use self::unwritten::Unwritten;
 use crate::Inner;
 use crate::channel::Channel;
 use crate::event::Event;
+use crate::events;
 use crate::frame::{self, Address, Incoming, Said, Version};
 use crate::outbox::Outbox;
+use crate::sessions::{self, Bell};
 use crate::tenant::Tenant;
 use crate::tokens;
 
@@ -42,6 +46,8 @@ pub(crate) enum Done {
     Joined(Box<Joined>),
     Renewed(Box<Renewed>),
     Followed(Box<Followed>),
+    Shown(Box<Shown>),
+    Announced(Announced),
     Nothing,
 }
 
@@ -68,6 +74,8 @@ pub(crate) struct Session {
     work: Option<Work>,
     /// Goes on beside.
     asides: Option<Box<FuturesUnordered<Work>>>,
+    /// Rings when a channel's session has ended.
+    bell: Arc<Bell>,
     /// When tokens and rights are looked at again.
     next_check: Instant,
 }
@@ -111,7 +119,7 @@ impl Session {
     pub(crate) fn new(connection: Connection) -> Self {
         let next_check = Instant::now() + connection.realtime.config.check_every;
         let (channels, out) = (HashMap::default(), Unwritten::default());
-        Self { connection, channels, out, work: None, asides: None, next_check }
+        Self { connection, channels, out, work: None, asides: None, bell: Arc::default(), next_check }
     }
 
     /// Whether the client's next message has to wait.
@@ -121,6 +129,10 @@ impl Session {
 
     /// Go on with what was begun: ready when something came of it.
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.bell.rang(context.waker()) {
+            self.check_sessions();
+            return Poll::Ready(());
+        }
         if let Some(work) = &mut self.work
             && let Poll::Ready(done) = work.as_mut().poll(context)
         {
@@ -183,6 +195,8 @@ impl Session {
             Done::Joined(joined) => self.joined(*joined),
             Done::Renewed(renewed) => self.renewed(*renewed),
             Done::Followed(followed) => self.followed(*followed),
+            Done::Shown(shown) => self.work = self.shown(*shown),
+            Done::Announced(announced) => self.announced(&announced),
             Done::Nothing => {}
         }
     }
@@ -245,6 +259,17 @@ impl Session {
             self.channels.shrink_to_fit();
         }
         Some(removed)
+    }
+
+    /// End the channels whose sessions have ended.
+    fn check_sessions(&mut self) {
+        let is_over = |it: &Channel| it.session.as_ref().is_some_and(|it| it.has_ended());
+        let over: Vec<_> =
+            self.channels.iter().filter(|(_, it)| is_over(it)).map(|it| Arc::clone(it.0)).collect();
+        for topic in over {
+            events::refused("session_ended");
+            self.stop(&topic, sessions::ENDED);
+        }
     }
 
     /// Look at tokens and rights.

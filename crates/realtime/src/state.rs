@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::Body;
-use common::{Caller, Project, ProjectRef};
+use common::{Caller, Project, ProjectRef, SessionCheck};
 use http::{Request, Response};
 use store::{Databases, Locks, Redis, Versions};
 use tokio::sync::Semaphore;
@@ -17,7 +17,7 @@ use crate::events::Measures;
 use crate::feed::{self, Feeds};
 use crate::outbox::Outbox;
 use crate::tenant::{Ground, Tenant};
-use crate::{Config, Error, api, connect};
+use crate::{Config, Error, PresenceManager, api, connect};
 
 /// The realtime service. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -63,7 +63,8 @@ impl Realtime {
             versions,
             settings: config.feed.clone(),
         });
-        let ground = Ground { databases, redis: redis.clone(), locks, feeds };
+        let check = Arc::default();
+        let ground = Ground { databases, redis: redis.clone(), locks, feeds, check };
         let slots = Arc::new(Semaphore::new(config.max_sockets));
         let inner = Inner {
             config,
@@ -87,6 +88,30 @@ impl Realtime {
             Ok(response) => response,
             Err(error) => error.response(),
         }
+    }
+
+    /// Ask `sessions` whether a token's session stands, for projects with strict sessions. Only the first call counts.
+    pub fn check_sessions(&self, sessions: Arc<dyn SessionCheck>) {
+        let _ = self.inner.ground.check.set(sessions);
+    }
+
+    /// Who is in the channels of `project`: users who join by it are members beside those of the sockets (REQ C4). Must be
+    /// called on a runtime.
+    ///
+    /// ```no_run
+    /// # fn f(realtime: &realtime::Realtime, project: &std::sync::Arc<common::Project>) -> Result<(), realtime::PresenceRefusal> {
+    /// let members = realtime.presence(project);
+    /// members.join_channel("ada", "lobby", &serde_json::json!({"mood": "good"}))?;
+    /// assert_eq!(members.get_channel_online_count("lobby"), 1);
+    /// // Again and again, or she leaves after a minute.
+    /// let _is_there = members.heartbeat("ada", "lobby");
+    /// members.leave_channel("ada", "lobby");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn presence(&self, project: &Arc<Project>) -> PresenceManager {
+        PresenceManager::of(self.inner.tenant(project))
     }
 
     async fn route(self, request: Request<Body>) -> Result<Response<Body>, Error> {

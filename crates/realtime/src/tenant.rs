@@ -19,6 +19,7 @@ use crate::limits::Rate;
 use crate::partitions;
 use crate::presence::{Presence, PresenceSettings};
 use crate::rights::{Rights, RightsSettings};
+use crate::sessions::{self, Check, Sessions};
 
 /// What tenants are made from.
 #[derive(Clone)]
@@ -27,6 +28,7 @@ pub(crate) struct Ground {
     pub(crate) redis: Redis,
     pub(crate) locks: Locks,
     pub(crate) feeds: Feeds,
+    pub(crate) check: Arc<Check>,
 }
 
 /// A project that has sockets here.
@@ -38,6 +40,7 @@ pub(crate) struct Tenant {
     pub(crate) rights: Rights,
     pub(crate) presence: Presence,
     pub(crate) changes: Arc<Changes>,
+    pub(crate) sessions: Arc<Sessions>,
     pub(crate) joins: Rate,
     pub(crate) events: Rate,
     pub(crate) bytes: Rate,
@@ -68,12 +71,13 @@ impl Tenant {
             partitions::EVERY,
             ends.clone(),
         ));
-        Arc::new(Self {
+        let tenant = Arc::new(Self {
             _ends: ends.drop_guard(),
             bus: Bus::new(&ground.redis, reference, &hub),
             rights: Rights::new(&RightsSettings::default()),
             presence: Presence::new(&ground.redis, reference, settings, Arc::new(deliver)),
             changes: Arc::new(Changes::new(ground.databases.clone(), Arc::clone(&project))),
+            sessions: Arc::default(),
             joins: Rate::new(),
             events: Rate::new(),
             bytes: Rate::new(),
@@ -82,7 +86,9 @@ impl Tenant {
             feed: Mutex::default(),
             project: RwLock::new(project),
             hub,
-        })
+        });
+        tokio::spawn(sessions::look_after(Arc::downgrade(&tenant), Arc::clone(&ground.check)));
+        tenant
     }
 
     pub(crate) fn project(&self) -> Arc<Project> {

@@ -31,23 +31,29 @@ pub(super) struct Place {
     event: String,
 }
 
-#[derive(Deserialize)]
+/// Any type is read, so that what is of a wrong one can be named.
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Batch<'a> {
     #[serde(borrow)]
-    messages: Vec<Entry<'a>>,
+    messages: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Entry<'a> {
-    #[serde(borrow, default)]
-    topic: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    event: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
+    #[serde(borrow)]
+    topic: Option<&'a RawValue>,
+    #[serde(borrow)]
+    event: Option<&'a RawValue>,
+    #[serde(borrow)]
     payload: Option<&'a RawValue>,
-    #[serde(default)]
-    private: Option<bool>,
+    #[serde(borrow)]
+    private: Option<&'a RawValue>,
 }
+
+const BLANK: &str = "can't be blank";
+const WRONG: &str = "is invalid";
 
 impl Place {
     /// Of `/api/broadcast/{topic}/events/{event}`.
@@ -91,15 +97,20 @@ impl Message {
 /// [`Error::Unprocessable`] says what is wrong with which one.
 pub(super) fn list(body: &[u8]) -> Result<Vec<Message>, Error> {
     let refuse = |errors: serde_json::Value| Error::Unprocessable(errors.to_string());
-    let batch: Batch<'_> =
-        serde_json::from_slice(body).map_err(|_| refuse(json!({"messages": ["can't be blank"]})))?;
-    if batch.messages.is_empty() {
-        return Err(refuse(json!({"messages": ["can't be blank"]})));
+    let all = |text: &str| refuse(json!({ "messages": [text] }));
+    if serde_json::from_slice::<&RawValue>(body).is_err() {
+        return Err(refuse(json!({"body": ["is no JSON"]})));
     }
-    if batch.messages.len() > MAX_MESSAGES {
-        return Err(refuse(json!({"messages": ["are too many: 1000 at most"]})));
+    let batch: Batch<'_> = serde_json::from_slice(body).unwrap_or_default();
+    let messages = batch.messages.ok_or_else(|| all(BLANK))?;
+    let messages: Vec<&RawValue> = serde_json::from_str(messages.get()).map_err(|_| all(WRONG))?;
+    if messages.is_empty() {
+        return Err(all(BLANK));
     }
-    let read: Vec<_> = batch.messages.into_iter().map(Entry::read).collect();
+    if messages.len() > MAX_MESSAGES {
+        return Err(all("are too many: 1000 at most"));
+    }
+    let read: Vec<_> = messages.into_iter().map(Entry::read).collect();
     if read.iter().all(Result::is_ok) {
         return Ok(read.into_iter().flatten().collect());
     }
@@ -108,17 +119,30 @@ pub(super) fn list(body: &[u8]) -> Result<Vec<Message>, Error> {
 }
 
 impl Entry<'_> {
-    fn read(self) -> Result<Message, serde_json::Value> {
-        let blank = |name: &str| json!({ name: ["can't be blank"] });
+    fn read(text: &RawValue) -> Result<Message, serde_json::Value> {
+        let entry: Entry<'_> = serde_json::from_str(text.get()).map_err(|_| json!([WRONG]))?;
+        let payload = entry.payload.ok_or_else(|| json!({ "payload": [BLANK] }));
         let message = Message {
-            topic: self.topic.ok_or_else(|| blank("topic"))?.into_owned(),
-            event: self.event.ok_or_else(|| blank("event"))?.into_owned(),
-            body: Bytes::copy_from_slice(self.payload.ok_or_else(|| blank("payload"))?.get().as_bytes()),
+            topic: name("topic", entry.topic)?,
+            event: name("event", entry.event)?,
+            body: Bytes::copy_from_slice(payload?.get().as_bytes()),
             is_json: true,
-            is_private: self.private.unwrap_or(false),
+            is_private: truth("private", entry.private)?,
         };
         message.check().map(|()| message)
     }
+}
+
+fn name(field: &str, given: Option<&RawValue>) -> Result<String, serde_json::Value> {
+    let given = given.ok_or_else(|| json!({ field: [BLANK] }))?;
+    serde_json::from_str(given.get()).map_err(|_| json!({ field: [WRONG] }))
+}
+
+/// A boolean, also as text, as sockets take it; nothing else, so that nothing goes out in public for its spelling.
+fn truth(field: &str, given: Option<&RawValue>) -> Result<bool, serde_json::Value> {
+    let Some(given) = given else { return Ok(false) };
+    let said = given.get().trim_matches('"').to_ascii_lowercase();
+    said.parse().map_err(|_| json!({ field: [WRONG] }))
 }
 
 /// `?private=true`. Whatever is not plainly a no is a yes: nothing goes out in public for its spelling.
@@ -155,9 +179,30 @@ mod tests {
         insta::assert_snapshot!(check(r#"{"messages":[{"topic":"t","event":"e","payload":{"a":1},"private":true}]}"#), @r#"[Message { topic: "t", event: "e", body: b"{\"a\":1}", is_json: true, is_private: true }]"#);
         insta::assert_snapshot!(check(r#"{"messages":[{"topic":"t","event":"e","payload":1},{"topic":"t"}]}"#), @r#"{"messages":[{},{"event":["can't be blank"]}]}"#);
         insta::assert_snapshot!(check(r#"{"messages":[{"topic":"","event":"e","payload":1}]}"#), @r#"{"messages":[{"topic":["must be a name without control characters"]}]}"#);
-        for body in ["", "[]", "{}", r#"{"messages":[]}"#, r#"{"messages":{}}"#] {
+        for body in ["[]", "{}", r#"{"messages":[]}"#, r#"{"messages":null}"#] {
             assert_eq!(check(body), r#"{"messages":["can't be blank"]}"#, "{body}");
         }
+        assert_eq!(check(r#"{"messages":{}}"#), r#"{"messages":["is invalid"]}"#);
+        assert_eq!(check(r#"{"messages":[1]}"#), r#"{"messages":[["is invalid"]]}"#);
+        assert_eq!(check(""), r#"{"body":["is no JSON"]}"#);
+    }
+
+    #[test]
+    fn what_is_of_a_wrong_type_is_named() {
+        let with = |field: &str| {
+            check(&format!(r#"{{"messages":[{{"topic":"t","event":"e","payload":1,{field}}}]}}"#))
+        };
+        for private in ["1", r#""yes""#, "{}", r#""""#] {
+            let errors = with(&format!(r#""private":{private}"#));
+            assert_eq!(errors, r#"{"messages":[{"private":["is invalid"]}]}"#, "{private}");
+        }
+        let taken = [("true", true), (r#""True""#, true), (r#""false""#, false), ("null", false)];
+        for (private, is_private) in taken {
+            let read = with(&format!(r#""private":{private}"#));
+            assert!(read.contains(&format!("is_private: {is_private}")), "{private}: {read}");
+        }
+        let topic = check(r#"{"messages":[{"topic":1,"event":"e","payload":1}]}"#);
+        assert_eq!(topic, r#"{"messages":[{"topic":["is invalid"]}]}"#);
     }
 
     #[test]

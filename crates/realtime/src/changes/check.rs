@@ -46,6 +46,12 @@ impl fmt::Display for Refusal {
 
 impl From<store::Error> for Refusal {
     fn from(error: store::Error) -> Self {
+        // Characters that the database's encoding has not: nothing of that name is there.
+        if let store::Error::Statement(refused) = &error
+            && refused.code.starts_with("22")
+        {
+            return Self::Invalid(format!("Unable to subscribe to changes: {}", refused.message));
+        }
         tracing::warn!(%error, "a subscription to changes cannot be checked");
         Self::Unavailable
     }

@@ -77,6 +77,10 @@ impl Spec {
         };
         let (schema, table, filter) = (text("schema")?, text("table")?, text("filter")?);
         let select = select(raw.get("select"))?;
+        let columns = select.iter().flatten().map(String::as_str);
+        if [schema, table, filter].into_iter().flatten().chain(columns).any(|it| it.contains('\0')) {
+            return Err("A name or filter holds the character U+0000, which PostgreSQL has not".into());
+        }
         let (schema, table) = match (schema, table) {
             (None, None) => return Err(missing(raw)),
             (schema, table) => (schema.unwrap_or("public"), table.unwrap_or("*")),
@@ -214,6 +218,10 @@ mod tests {
             json!({"table": "t", "select": "a"}),
             json!({"schema": "public", "select": ["a"]}),
             json!({"table": "t", "filter": "a=b.c"}),
+            json!({"schema": "public\0", "table": "t"}),
+            json!({"table": "\0"}),
+            json!({"table": "t", "filter": "a=eq.\0"}),
+            json!({"table": "t", "select": ["a\0"]}),
         ] {
             assert!(check(refused.clone()).starts_with("! "), "{refused}");
         }

@@ -9,7 +9,7 @@ use foldhash::quality::RandomState;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use super::limits::{PresenceRefusal, PresenceSettings, Window};
+use super::limits::{PresenceRefusal, PresenceSettings, SHORT_BYTES, Window};
 use super::state::{Meta, Op, State, WorkerId};
 use super::text;
 
@@ -89,6 +89,17 @@ impl Local {
         Ok(())
     }
 
+    /// Refuse `bytes` more to be said in `topic`, unless they are few or those who join are sent no more than allowed.
+    pub(super) fn make_sure_of_room(
+        &self,
+        topic: &str,
+        bytes: usize,
+        settings: &PresenceSettings,
+    ) -> Result<(), PresenceRefusal> {
+        let is_full = || self.state.text_bytes(topic).saturating_add(bytes) > settings.max_state_bytes;
+        if bytes > SHORT_BYTES && is_full() { Err(PresenceRefusal::TooLarge) } else { Ok(()) }
+    }
+
     /// `who` is in a topic under a key, until then or until it leaves; what it was there before leaves. Refused when it is one
     /// too many.
     pub(super) fn put(
@@ -127,6 +138,13 @@ impl Local {
     pub(super) fn take_all(&mut self, who: &Who) {
         let Some(member) = self.members.remove(who) else { return };
         member.metas.into_iter().for_each(|(topic, own)| self.leave(topic, own));
+    }
+
+    /// All users leave every topic; sockets stay.
+    pub(super) fn take_users(&mut self) {
+        let users = self.members.keys().filter(|it| matches!(it, Who::User(_)));
+        let users: Vec<Who> = users.cloned().collect();
+        users.iter().for_each(|it| self.take_all(it));
     }
 
     /// `who` lives until `until` in `topic`; whether it is there.

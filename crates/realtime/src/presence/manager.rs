@@ -7,13 +7,14 @@ use serde_json::Value;
 use store::Redis;
 use tokio::time::Instant;
 
-use super::local::Who;
+use super::local::{Local, Who};
 use super::state::Metas;
 use super::{Presence, PresenceRefusal, PresenceSettings, limits, text};
 use crate::hub;
+use crate::tenant::Tenant;
 
 /// Who is in which channel of a project, over all workers. Cheap to clone; the last one dropped lets the users leave that
-/// joined here.
+/// joined here. [`Realtime::presence`](crate::Realtime::presence) has the one whose users the project's sockets see.
 ///
 /// Channels are named as clients name them: `public`, not `realtime:public`. Users join public channels; members of private
 /// ones of the same name are counted and listed, too. A user leaves by itself when no
@@ -21,18 +22,20 @@ use crate::hub;
 #[derive(Debug, Clone)]
 pub struct PresenceManager {
     presence: Presence,
+    /// Whose sockets are told of the users; it stays while somebody may join.
+    tenant: Option<Arc<Tenant>>,
 }
 
 impl PresenceManager {
     /// One of its own. Must be called on a runtime; a moment later it knows who joined elsewhere.
     #[must_use]
     pub fn new(redis: &Redis, project: &ProjectRef, settings: PresenceSettings) -> Self {
-        Self::over(Presence::new(redis, project, settings, Arc::new(|_, _| {})))
+        Self { presence: Presence::new(redis, project, settings, Arc::new(|_, _| {})), tenant: None }
     }
 
-    /// That of `presence`, whose sockets are told of the users.
-    pub(crate) fn over(presence: Presence) -> Self {
-        Self { presence }
+    /// That of `tenant`, whose sockets see the users among their members.
+    pub(crate) fn of(tenant: Arc<Tenant>) -> Self {
+        Self { presence: tenant.presence.clone(), tenant: Some(tenant) }
     }
 
     /// `user_id` is in `channel` and says `meta` of itself, a JSON object. Who joins again changes what it says.
@@ -41,10 +44,16 @@ impl PresenceManager {
     /// [`PresenceRefusal::NotAMap`], [`PresenceRefusal::TooLarge`], [`PresenceRefusal::Full`].
     pub fn join_channel(&self, user_id: &str, channel: &str, meta: &Value) -> Result<(), PresenceRefusal> {
         let shared = &self.presence.shared;
-        let (said, _) = limits::said(meta, shared.settings.max_meta_bytes)?;
-        let until = Some(Instant::now() + shared.settings.ttl);
-        let bounds = (until, shared.settings.max_members);
-        shared.change(|local| local.put(Who::User(user_id.into()), (&topic(channel), user_id), said, bounds))
+        let settings = &shared.settings;
+        if user_id.len() > limits::SHORT_BYTES {
+            return Err(PresenceRefusal::TooLarge);
+        }
+        let (said, bytes) = limits::said(meta, settings.max_meta_bytes)?;
+        let (topic, until) = (topic(channel), Some(Instant::now() + settings.ttl));
+        shared.change(|local| {
+            local.make_sure_of_room(&topic, bytes, settings)?;
+            local.put(Who::User(user_id.into()), (&topic, user_id), said, (until, settings.max_members))
+        })
     }
 
     /// `user_id`, which joined here, is still in `channel`; `false` when it is not: join again.
@@ -85,10 +94,20 @@ impl PresenceManager {
         all
     }
 
-    /// Those who joined here leave everywhere, now. Returns when the others were told.
+    /// Those who joined here leave everywhere, now. Returns when the others were told; where there are sockets, which stay,
+    /// they hear of it a moment later.
     pub async fn close(&self) {
-        self.presence.close().await;
+        match self.tenant {
+            Some(_) => self.presence.shared.change(Local::take_users),
+            None => self.presence.close().await,
+        }
     }
+}
+
+/// One without sockets, for tests.
+#[cfg(test)]
+pub(super) fn beside(presence: &Presence) -> PresenceManager {
+    PresenceManager { presence: presence.clone(), tenant: None }
 }
 
 fn topic(channel: &str) -> Arc<str> {

@@ -188,6 +188,14 @@ impl State {
         self.topics.get(topic).map(|it| &it.metas)
     }
 
+    /// How long the texts of `topic`'s members are together, keys included.
+    pub(super) fn text_bytes(&self, topic: &str) -> usize {
+        let of_key = |(key, metas): (&Arc<str>, &Vec<(Dot, Arc<str>)>)| {
+            key.len() + metas.iter().map(|(_, text)| text.len()).sum::<usize>()
+        };
+        self.metas(topic).map_or(0, |it| it.iter().map(of_key).sum())
+    }
+
     /// The metas of `topic` as those know them who were told of all diffs that were taken: what comes next is the next diff.
     pub(super) fn told(&self, topic: &str) -> Metas {
         let Some(topic) = self.topics.get(topic) else { return Metas::default() };

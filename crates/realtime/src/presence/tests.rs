@@ -86,7 +86,7 @@ fn public_and_private_topics_are_two() {
         let (key, name, _) = next(&delivered).await;
         assert_eq!((key.as_str(), name.as_str()), (&*private, "realtime:room"));
         assert_eq!(state(&presence, &public), json!({}));
-        let manager = PresenceManager::over(presence.clone());
+        let manager = manager::beside(&presence);
         manager.join_channel("ben", "room", &json!({})).unwrap();
         assert_eq!(manager.get_channel_online_count("room"), 2);
         assert_eq!(next(&delivered).await.0, *public);
@@ -136,6 +136,27 @@ fn clients_and_projects_change_so_often_and_are_so_many() {
         // Leaving is never refused.
         presence.leave_all(1);
         presence.track(&topic, 5, "x", &json!({})).unwrap();
+    });
+}
+
+#[test]
+fn what_a_full_topic_refuses_counts_as_what_it_takes() {
+    run(async {
+        let settings = PresenceSettings { max_state_bytes: 4_000, ..PresenceSettings::default() };
+        let (presence, _delivered) = presence(&Redis::none(), settings);
+        let topic: Arc<str> = "realtime:room".into();
+        let long = json!({"text": "x".repeat(3_000)});
+        presence.track(&topic, 1, "ada", &long).unwrap();
+        for _ in 0..5 {
+            assert_eq!(presence.track(&topic, 2, "ben", &long), Err(PresenceRefusal::TooLarge));
+        }
+        assert_eq!(presence.track(&topic, 2, "ben", &long), Err(PresenceRefusal::TooManyOfClient));
+        // Who says little is always shown, and who left leaves room.
+        presence.track(&topic, 3, "eve", &json!({"text": "x".repeat(900)})).unwrap();
+        let manager = manager::beside(&presence);
+        assert_eq!(manager.join_channel("dan", "room", &long), Err(PresenceRefusal::TooLarge));
+        presence.leave_all(1);
+        presence.track(&topic, 4, "fay", &long).unwrap();
     });
 }
 

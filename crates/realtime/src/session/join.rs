@@ -20,10 +20,13 @@ use crate::frame::{Incoming, Said};
 use crate::hub::{self, Wants};
 use crate::replay::Replay;
 use crate::rights::{self, Allowed};
-use crate::tokens;
+use crate::{sessions, tokens};
 
 /// The longest name of a topic.
 const MAX_TOPIC_BYTES: usize = 1024;
+
+/// What goes on beside for one channel.
+const MOST_ASIDES: usize = 2;
 
 /// Why a topic cannot be joined. `Display` is the reason that the client hears.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +43,12 @@ pub(super) enum Refusal {
     PrivateOnly,
     #[error("{}: {_0}", _0.code())]
     Token(#[from] tokens::Error),
+    #[error("InvalidJWTToken: {}", sessions::ENDED)]
+    SessionEnded,
+    #[error("UnableToCheckAuthorization: the token's session cannot be checked right now")]
+    SessionUnknown,
+    #[error("InvalidJoinPayload: the payload is no JSON that can be read")]
+    Payload,
     #[error("{0}")]
     Replay(#[from] crate::replay::Error),
     #[error("Unauthorized: You do not have permissions to read from this Channel topic: {0}")]
@@ -57,6 +66,9 @@ impl Refusal {
             Self::TooManyChannels => "too_many_channels",
             Self::PrivateOnly => "private_only",
             Self::Token(_) => "token",
+            Self::SessionEnded => "session_ended",
+            Self::SessionUnknown => "session_unknown",
+            Self::Payload => "join_payload",
             Self::Replay(_) => "replay",
             Self::Unauthorized(_) => "unauthorized",
             Self::Rights(_) => "rights_unknown",
@@ -70,6 +82,8 @@ struct Wanted {
     is_private: bool,
     acknowledges: bool,
     own: bool,
+    /// Whether it wants to hear when the stream of changes stands.
+    announced: bool,
     replay: Option<Replay>,
     presence: bool,
     /// The name among members; empty when the client leaves it to us.
@@ -102,14 +116,19 @@ impl Session {
         }
         let sender = Sender::of(message);
         match self.admit(message) {
-            Ok(entry) if entry.wanted.is_private || !self.connection.tenant.bus.is_alone() => {
-                Some(prepare(&self.connection, sender, entry))
-            }
+            Ok(entry) if self.must_wait(&entry) => Some(prepare(&self.connection, sender, entry)),
             outcome => {
                 self.joined(Joined { sender, outcome });
                 None
             }
         }
+    }
+
+    /// Whether others are to be asked.
+    fn must_wait(&self, entry: &Entry) -> bool {
+        let Connection { realtime, tenant, .. } = &self.connection;
+        let stands = sessions::remembered(&realtime.ground.check, &tenant.project(), &entry.caller);
+        entry.wanted.is_private || !tenant.bus.is_alone() || stands != Some(true)
     }
 
     /// What can be said at once.
@@ -130,11 +149,11 @@ impl Session {
         let most = settings.max_channels_per_client as usize;
         // What was begun for channels that were left counts until it ends.
         let begun = self.asides.as_ref().map_or(0, |it| it.len());
-        if (is_new && self.channels.len() >= most) || begun > most {
+        if (is_new && self.channels.len() >= most) || begun > most.saturating_mul(MOST_ASIDES) {
             return Err(Refusal::TooManyChannels);
         }
         let payload: Value = match message.payload {
-            Said::Json(payload) => serde_json::from_str(payload).unwrap_or_default(),
+            Said::Json(payload) => serde_json::from_str(payload).map_err(|_| Refusal::Payload)?,
             Said::Broadcast { .. } => Value::Null,
         };
         let wanted = Wanted::of(&payload)?;
@@ -180,6 +199,7 @@ impl Session {
             acknowledges: wanted.acknowledges,
             own: wanted.own,
             expires_secs: tokens::expires_secs(&caller),
+            session: tenant.sessions.watch(&caller, &self.bell),
             caller,
             token,
             allowed,
@@ -187,6 +207,7 @@ impl Session {
             presence: wanted.presence,
             member: member(wanted.member),
             following: None,
+            announcing: None,
             subscription,
             feed: tenant.feed(),
             _hold: hold,
@@ -199,6 +220,9 @@ impl Session {
         self.show_members(&sender.topic);
         if !wanted.changes.is_empty() {
             self.follow(&sender.topic, wanted.changes.into());
+        }
+        if wanted.announced {
+            self.announce(&sender.topic);
         }
         self.plan_check(tokens::now_secs());
     }
@@ -213,6 +237,7 @@ impl Wanted {
             is_private,
             acknowledges: truth(at("/config/broadcast/ack")),
             own: truth(at("/config/broadcast/self")),
+            announced: truth(at("/config/broadcast/replication_ready")),
             replay: Replay::parse(at("/config/broadcast/replay"), is_private)?,
             presence: truth(at("/config/presence/enabled")),
             member: at("/config/presence/key").as_str().unwrap_or_default().to_owned(),
@@ -226,7 +251,7 @@ fn member(wanted: String) -> Arc<str> {
 }
 
 fn truth(value: &Value) -> bool {
-    value.as_bool().unwrap_or_else(|| value.as_str() == Some("true"))
+    value.as_bool().unwrap_or_else(|| value.as_str().is_some_and(|it| it.eq_ignore_ascii_case("true")))
 }
 
 /// Hear other processes, and ask the project's policies.
@@ -236,6 +261,11 @@ fn prepare(connection: &Connection, sender: Sender, entry: Entry) -> Work {
     Box::pin(async move {
         entry.hold.ready().await;
         let asking = async {
+            match sessions::ask(&realtime.ground.check, &tenant.project(), &entry.caller).await {
+                Ok(true) => {}
+                Ok(false) => return Err(Refusal::SessionEnded),
+                Err(_unknown) => return Err(Refusal::SessionUnknown),
+            }
             if !entry.wanted.is_private {
                 return Ok(entry);
             }

@@ -7,13 +7,23 @@ use serde_json::Value;
 
 use super::{Done, Session, Work};
 use crate::rights::{self, Allowed};
-use crate::tokens;
+use crate::{sessions, tokens};
 
 /// What a channel's caller may do now.
 #[derive(Debug)]
 pub(crate) struct Renewed {
     topic: Arc<str>,
     allowed: Result<Allowed, rights::Error>,
+}
+
+/// A token that a channel's client has shown.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    topic: Arc<str>,
+    caller: Caller,
+    token: u64,
+    /// Whether its session does.
+    stands: bool,
 }
 
 impl Session {
@@ -40,17 +50,40 @@ impl Session {
             return None;
         }
         match self.verify(token) {
-            Ok((caller, number)) => {
-                self.channels.get_mut(topic)?.is_of(caller, number);
-                self.plan_check(tokens::now_secs());
-                self.follow_as_now(topic);
-                self.ask(topic)
-            }
+            Ok(shown) => self.look_at_session(topic, shown),
             Err(refused) => {
                 self.stop(topic, &refused.to_string());
                 None
             }
         }
+    }
+
+    /// The token is good; its session may have ended.
+    fn look_at_session(&mut self, topic: &str, (caller, token): (Caller, u64)) -> Option<Work> {
+        let topic = Arc::clone(self.channels.get(topic)?.subscription.name());
+        let (realtime, project) = (Arc::clone(&self.connection.realtime), self.connection.tenant.project());
+        match sessions::remembered(&realtime.ground.check, &project, &caller) {
+            Some(stands) => self.shown(Shown { topic, caller, token, stands }),
+            None => Some(Box::pin(async move {
+                let asked = sessions::ask(&realtime.ground.check, &project, &caller).await;
+                // While nobody knows, the channel goes on, and its session is asked for again every second.
+                let stands = asked.unwrap_or(true);
+                Done::Shown(Box::new(Shown { topic, caller, token, stands }))
+            })),
+        }
+    }
+
+    /// The channel's caller is who showed the token now.
+    pub(super) fn shown(&mut self, Shown { topic, caller, token, stands }: Shown) -> Option<Work> {
+        if !stands {
+            self.stop(&topic, sessions::ENDED);
+            return None;
+        }
+        let session = self.connection.tenant.sessions.watch(&caller, &self.bell);
+        self.channels.get_mut(&topic)?.is_of((caller, token), session);
+        self.plan_check(tokens::now_secs());
+        self.follow_as_now(&topic);
+        self.ask(&topic)
     }
 
     /// Ask for the rights that were not asked for in a while, one channel at a time.

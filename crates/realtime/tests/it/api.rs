@@ -62,6 +62,9 @@ fn bad_broadcasts_are_refused_as_documented() {
         let path = "/api/broadcast/room/events/e";
         let (status, body) = post(&world, "anon", "/api/broadcast", json_body(&json!({}))).await;
         assert_eq!((status, body.as_str()), (422, r#"{"errors":{"messages":["can't be blank"]}}"#));
+        let batch = json!({"messages": [{"topic": "room", "event": "e", "payload": {}, "private": 1}]});
+        let (status, body) = post(&world, "anon", "/api/broadcast", json_body(&batch)).await;
+        assert_eq!((status, body.as_str()), (422, r#"{"errors":{"messages":[{"private":["is invalid"]}]}}"#));
         assert_eq!(post(&world, "anon", path, ("text/plain", b"x".to_vec())).await.0, 415);
         assert_eq!(post(&world, "anon", path, ("application/json", b"{".to_vec())).await.0, 422);
         assert_eq!(post(&world, "anon", path, json_body(&json!("x".repeat(3_100_000)))).await.0, 413);

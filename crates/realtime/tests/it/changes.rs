@@ -1,10 +1,12 @@
 //! Database changes as clients meet them: rows are written by SQL and come by PostgreSQL's stream.
 
+use realtime::Config;
 use serde_json::{Value, json};
+use store::Redis;
 use testkit::TestProject;
 use uuid::Uuid;
 
-use crate::world::{Client, World, secs, token};
+use crate::world::{Client, World, open, secs, token};
 
 const TOPIC: &str = "realtime:db";
 
@@ -35,6 +37,56 @@ async fn follow(world: &World, user: Uuid, wanted: Value) -> (Client, Vec<Value>
             return (client, ids, told.payload);
         }
     }
+}
+
+#[test]
+fn names_that_postgresql_cannot_hold_are_refused_at_once() {
+    testkit::run(async {
+        let test = testkit::project("nul").await;
+        let world = World::new(&test).await;
+        for wanted in [
+            json!({"schema": "public\0", "table": "notes"}),
+            json!({"table": "no\0tes"}),
+            json!({"table": "notes", "filter": "id=eq.\0"}),
+        ] {
+            let mut client = world.connect("2.0.0").await;
+            let reply = client.join(TOPIC, json!({"config": {"postgres_changes": [wanted]}})).await;
+            assert_eq!(reply["status"], "ok", "{reply}");
+            let told = client.event().await;
+            assert_eq!((told.event.as_str(), &told.payload["status"]), ("system", &json!("error")));
+            let message = told.payload["message"].as_str().unwrap();
+            assert!(message.contains("U+0000"), "{message}");
+        }
+    });
+}
+
+#[test]
+fn a_channel_hears_when_the_stream_of_changes_stands() {
+    testkit::run(async {
+        let test = testkit::project("ready").await;
+        let world = World::new(&test).await;
+        let config = json!({"broadcast": {"replication_ready": true}});
+        let mut client = world.joined(TOPIC, config.clone()).await;
+        let expected = json!({
+            "extension": "system", "status": "ok", "message": "Replication connection established", "channel": "db",
+        });
+        assert_eq!(client.event().await.payload, expected);
+        // What SQL sends from then on arrives.
+        let send = "select realtime.send('{\"n\": 1}', 'e', 'db', false)";
+        test.owner().await.batch_execute(send).await.unwrap();
+        assert_eq!(client.event().await.payload["payload"]["n"], 1);
+
+        // Another process, without Redis, never has it.
+        let config_of_other =
+            Config { ready_timeout: std::time::Duration::from_secs(1), ..Config::default() };
+        let other = World::with(&test, open(), config_of_other, &Redis::none()).await;
+        let mut late = other.joined(TOPIC, config).await;
+        let told = late.event().await;
+        let message = "Replication connection was not established in time";
+        assert_eq!((&told.payload["status"], &told.payload["message"]), (&json!("error"), &json!(message)));
+        assert_eq!(late.event().await.event, "phx_close");
+        assert_eq!(late.join(TOPIC, json!({})).await["status"], "ok");
+    });
 }
 
 /// Type, record and old record of the next change.

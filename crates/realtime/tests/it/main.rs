@@ -11,4 +11,5 @@ mod presence;
 mod processes;
 mod rooms;
 mod sql;
+mod strict;
 mod world;

@@ -125,6 +125,58 @@ fn the_last_messages_are_replayed_to_who_joins() {
     });
 }
 
+#[test]
+fn what_asks_for_privacy_in_any_spelling_is_private_and_what_cannot_be_read_joins_nothing() {
+    testkit::run(async {
+        let test = testkit::project("spelling").await;
+        let world = World::new(&test).await;
+        let mut client = world.connect("2.0.0").await;
+        for private in [json!(true), json!("true"), json!("True"), json!("TRUE")] {
+            let reply = client.join(TOPIC, json!({"config": {"private": private}})).await;
+            let reason = reply["response"]["reason"].as_str().unwrap_or_default();
+            assert!(reason.starts_with("Unauthorized: "), "{private}: {reply}");
+        }
+        let half =
+            r#"["1","9","realtime:room","phx_join",{"config":{"private":true,"presence":{"key":"\ud800"}}}]"#;
+        let message = tokio_tungstenite::tungstenite::Message::text(half);
+        futures_util::SinkExt::send(&mut client.stream, message).await.unwrap();
+        let told = client.next().await;
+        let reason = told.payload["response"]["reason"].as_str().unwrap_or_default();
+        assert!(reason.starts_with("InvalidJoinPayload: "), "{told:?}");
+        for public in [json!(false), json!("False"), Value::Null] {
+            let reply = client.join(TOPIC, json!({"config": {"private": public}})).await;
+            assert_eq!(reply["status"], "ok", "{public}: {reply}");
+        }
+    });
+}
+
+// REQ C4: users of the program are members beside those of sockets.
+#[test]
+fn sockets_see_the_users_of_the_presence_manager() {
+    testkit::run(async {
+        let test = testkit::project("managed").await;
+        let world = World::new(&test).await;
+        let mut ada = world.joined(TOPIC, config("ada")).await;
+        assert_eq!(ada.event().await.event, "presence_state");
+        let manager = world.realtime.presence(&world.project);
+        track(&mut ada, json!({})).await;
+        assert_eq!(diff(&mut ada).await.0, ["ada"]);
+        manager.join_channel("robot", "room", &json!({"kind": "program"})).unwrap();
+        assert_eq!(diff(&mut ada).await.0, ["robot"]);
+        assert_eq!(manager.get_channel_online_count("room"), 2);
+        assert_eq!(manager.channel_state("room")["robot"]["metas"][0]["kind"], "program");
+        assert!(manager.heartbeat("robot", "room") && !manager.heartbeat("ada", "room"));
+        manager.leave_channel("robot", "room");
+        assert_eq!(diff(&mut ada).await.1, ["robot"]);
+        manager.join_channel("robot", "room", &json!({})).unwrap();
+        diff(&mut ada).await;
+        // Its end is the end of its users, not of the sockets' members.
+        manager.close().await;
+        assert_eq!(diff(&mut ada).await.1, ["robot"]);
+        assert_eq!(manager.get_channel_online_count("room"), 1);
+    });
+}
+
 /// Track `key` in the public room, and skip to the reply.
 async fn track(client: &mut Client, meta: Value) -> Value {
     client.ask(TOPIC, "presence", json!({"type": "presence", "event": "track", "payload": meta})).await
