@@ -3,7 +3,8 @@
 //! A join's entries are [`Wanted`]; [`Changes::subscribe`] checks them against the catalog and refuses what cannot be.
 //! [`Changes::apply`] takes batches in the order of their commits: what nobody wants costs a look-up, filters come before
 //! policies, and policies are asked once for all callers whom they cannot tell apart. A subscriber gets changes in their
-//! order; what it does not take is its outbox's business. A right that is taken away is gone within a second.
+//! order, no faster than it takes them, and one that takes nothing is closed ([`deliver`]). A right that is taken away is
+//! gone within a second.
 
 mod array;
 mod ask;

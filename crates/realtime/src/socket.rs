@@ -104,7 +104,7 @@ impl Socket {
             if self.tick(context).is_break() {
                 return Poll::Ready(());
             }
-            self.collect(context);
+            let could_take = self.collect(context);
             if self.write(context).is_err() {
                 return Poll::Ready(());
             }
@@ -116,6 +116,8 @@ impl Socket {
                 Input::Ended => return Poll::Ready(()),
                 // What was answered meanwhile is written first.
                 Input::Waiting if self.blocked.is_none() && !self.session.out().is_empty() => {}
+                // Nobody wakes us for what waited meanwhile.
+                Input::Waiting if !could_take && self.session.out().is_empty() => {}
                 Input::Waiting => break,
             }
         }
@@ -168,10 +170,10 @@ impl Socket {
         std::ops::ControlFlow::Continue(())
     }
 
-    /// Take what others sent, once all before it is written.
-    fn collect(&mut self, context: &Context<'_>) {
+    /// Take what others sent, once all before it is written: whether it is.
+    fn collect(&mut self, context: &Context<'_>) -> bool {
         if self.closing.is_some() {
-            return;
+            return true;
         }
         let wanted = self.session.out().is_empty();
         let (events, end) = self.outbox.take(context, wanted);
@@ -182,6 +184,7 @@ impl Socket {
         if let Some(why) = end {
             self.close(why);
         }
+        wanted
     }
 
     /// Write what can be written.

@@ -94,6 +94,12 @@ pub(super) async fn visible(
         }
         let verdict = Verdict::Failed(failure.told());
         verdicts.get_mut(range).into_iter().flatten().for_each(|it| *it = verdict.clone());
+        if failure.is_slow() {
+            // The rest would take as long.
+            for range in open.drain(..) {
+                verdicts.get_mut(range).into_iter().flatten().for_each(|it| *it = verdict.clone());
+            }
+        }
     }
     verdicts
 }

@@ -1,16 +1,23 @@
 //! The last step: changes in the order of their commits, each written once for all who are sent the same bytes.
+//!
+//! It goes no faster than subscribers take, as long as their patience lasts: PostgreSQL's log keeps what is not read.
+//! Who left meanwhile, or whose token ended, is sent nothing more, whatever the plan of the batch was.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 
 use super::ask::Verdict;
 use super::matching::Work;
 use super::payload;
 use super::plan::{Cohort, Hit, Plan};
+use super::registry::Member;
 use crate::change::Change;
 use crate::event::Event;
+use crate::outbox::Offered;
+use crate::tokens::now_secs;
 
 /// Changes delivered before others get a turn on this thread.
 const TURN: usize = 64;
@@ -22,10 +29,11 @@ pub(super) async fn deliver(changes: &[Change], works: &[Work]) {
         order.extend(work.rows.iter().enumerate().map(|(idx, row)| (*row, work_idx, idx)));
     }
     order.sort_unstable();
-    let mut frames = Frames::default();
+    let (mut frames, mut now) = (Frames::default(), now_secs());
     for (turn, (row, work_idx, idx)) in order.into_iter().enumerate() {
         let (Some(change), Some(work)) = (changes.get(row), works.get(work_idx)) else { continue };
         frames.clear();
+        let mut crowded = Vec::new();
         for hit in work.hits.get(idx).into_iter().flatten() {
             let Some(cohort) = work.plan.cohorts.get(hit.cohort) else { continue };
             let Some(event) =
@@ -33,14 +41,31 @@ pub(super) async fn deliver(changes: &[Change], works: &[Work]) {
             else {
                 continue;
             };
-            for outbox in &cohort.outboxes {
-                outbox.send(&event);
+            for member in cohort.members.iter().filter(|it| !it.is_over(now)) {
+                if member.outbox.offer(&event) == Offered::Crowded {
+                    crowded.push((member, Arc::clone(&event)));
+                }
             }
         }
-        if turn % TURN == TURN - 1 {
+        if !crowded.is_empty() {
+            squeeze(crowded).await;
+            now = now_secs();
+        } else if turn % TURN == TURN - 1 {
             tokio::task::yield_now().await;
+            now = now_secs();
         }
     }
+}
+
+/// Send when there is room, or when nobody waits for it any longer; for all at once.
+async fn squeeze(crowded: Vec<(&Arc<Member>, Arc<Event>)>) {
+    let sending = crowded.into_iter().map(|(member, event)| async move {
+        member.outbox.room(event.size_bytes()).await;
+        if !member.is_over(now_secs()) {
+            member.outbox.send(&event);
+        }
+    });
+    join_all(sending).await;
 }
 
 /// What was written of one change.

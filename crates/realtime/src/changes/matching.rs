@@ -1,25 +1,34 @@
 //! From a table's changed rows to verdicts: specs first, then one question per group and batch to PostgreSQL.
+//!
+//! Tables are asked about side by side, a few groups of each at once. What a table's policies may cost in one batch is
+//! bounded for all its callers together ([`Budget`]), so that those of other tables wait for one time limit at most.
 
-use std::collections::{HashMap, HashSet};
+mod budget;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt as _};
 use store::Database;
 use tokio::time::Instant;
 
+use self::budget::Budget;
 use super::ask::{self, Verdict};
 use super::payload;
 use super::plan::{Cohort, Hit, Plan, filtered};
 use crate::change::{Change, Kind, Value};
 
-/// Statements that one batch has under way at once, about rows and about filters.
-const MOST_AT_ONCE: usize = 64;
+/// Statements that one batch has under way at once, about the rows of one table and about filters.
+const MOST_AT_ONCE: usize = 8;
 const MOST_FILTERS_AT_ONCE: usize = 8;
 /// How long a group whose policies took too long is not asked again about that table, and a filter that did not at all.
 const REST: Duration = Duration::from_secs(30);
+/// Stands for all groups of a table.
+const EVERYBODY: &str = "*";
 /// Groups that rest; beyond that all are tried again.
 const MOST_RESTING: usize = 4096;
 
@@ -74,16 +83,12 @@ impl Asker {
             };
             work.hits = work.rows.iter().enumerate().map(hits).collect();
         }
-        let sights: Vec<Sight> = works.iter().enumerate().flat_map(|it| sights(changes, it)).collect();
-        let decided: Vec<(Sight, Vec<Verdict>)> = stream::iter(sights)
-            .map(|sight| async {
-                let verdicts = self.see(database, &sight).await;
-                (sight, verdicts)
-            })
-            .buffer_unordered(MOST_AT_ONCE)
-            .collect()
-            .await;
-        for (sight, verdicts) in decided {
+        let mut tables: BTreeMap<u32, Vec<Sight>> = BTreeMap::new();
+        for sight in works.iter().enumerate().flat_map(|it| sights(changes, it)) {
+            tables.entry(sight.plan.facts.oid).or_default().push(sight);
+        }
+        let decided = join_all(tables.into_iter().map(|it| self.look(database, it))).await;
+        for (sight, verdicts) in decided.into_iter().flatten() {
             let Some(work) = works.get_mut(sight.work) else { continue };
             let of_key = |key: usize| verdicts.get(key).cloned().unwrap_or(Verdict::Hidden);
             let by_row = sight.rows.into_iter().map(|(row, key)| (row, of_key(key))).collect();
@@ -91,18 +96,44 @@ impl Asker {
         }
     }
 
-    async fn see(&self, database: &Database, sight: &Sight) -> Vec<Verdict> {
-        let Some(group) = sight.plan.groups.get(sight.group) else { return Vec::new() };
-        let name = (sight.plan.facts.oid, Arc::clone(&group.name));
-        if self.rests(&name) {
-            return vec![ask::slow(); sight.keys.len()];
+    /// What all groups see of the table `oid`.
+    async fn look(
+        &self,
+        database: &Database,
+        (oid, sights): (u32, Vec<Sight>),
+    ) -> Vec<(Sight, Vec<Verdict>)> {
+        let budget = Budget::new();
+        let seen = |sight: Sight| async {
+            let verdicts = self.see(database, &sight, &budget).await;
+            let verdicts = verdicts.unwrap_or_else(|| vec![ask::slow(); sight.keys.len()]);
+            (sight, verdicts)
+        };
+        let seen = stream::iter(sights).map(seen).buffer_unordered(MOST_AT_ONCE).collect().await;
+        if budget.is_over() {
+            tracing::warn!(table.oid = oid, "the policies of a table take too long: it rests");
+            self.rest((oid, EVERYBODY.into()));
+        }
+        seen
+    }
+
+    /// Nothing when its policies take too long.
+    async fn see(&self, database: &Database, sight: &Sight, budget: &Budget) -> Option<Vec<Verdict>> {
+        let Some(group) = sight.plan.groups.get(sight.group) else { return Some(Vec::new()) };
+        let oid = sight.plan.facts.oid;
+        let name = (oid, Arc::clone(&group.name));
+        if budget.is_over() || self.rests(&name) || self.rests(&(oid, EVERYBODY.into())) {
+            return None;
         }
         self.asked.fetch_add(1, Ordering::Relaxed);
-        let verdicts = ask::visible(database, &group.session, &sight.plan.facts.visible, &sight.keys).await;
-        if verdicts.contains(&ask::slow()) {
+        let asking = ask::visible(database, &group.session, &sight.plan.facts.visible, &sight.keys);
+        let began = Instant::now();
+        let verdicts = budget.within(asking).await?;
+        let is_slow = verdicts.contains(&ask::slow());
+        budget.spend(began.elapsed(), is_slow);
+        if is_slow {
             self.rest(name);
         }
-        verdicts
+        Some(verdicts)
     }
 
     /// What PostgreSQL says to each question of the plan about each row of `work`; nothing where it cannot say.
@@ -114,8 +145,7 @@ impl Asker {
             };
             let values: Vec<Option<Bytes>> = work.rows.iter().map(value).collect();
             let (session, question) = (asked.session.clone(), asked.question.clone());
-            let operand = String::from_utf8_lossy(&question.operand);
-            let name = (work.plan.facts.oid, Arc::from(format!("{}\0{operand}", question.text)));
+            let name = (work.plan.facts.oid, Arc::clone(&asked.name));
             async move {
                 if self.rests(&name) {
                     return Vec::new();

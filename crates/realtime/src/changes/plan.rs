@@ -16,11 +16,10 @@ use super::condition::{Check, Question, Test};
 use super::facts::TableFacts;
 use super::guard::{Guard, Subject};
 use super::payload::{self, View};
-use super::registry::{Members, Versions};
+use super::registry::{Member, Members, Versions};
 use super::scalar::{Family, Scalar};
 use super::wanted::Spec;
 use crate::change::{Change, Kind, MAX_ROW_BYTES, Table, Value};
-use crate::outbox::Outbox;
 use build::Builder;
 
 /// Most entries of one subscriber: what [`Hit::mask`] has room for.
@@ -64,6 +63,8 @@ pub(super) struct AskedOf {
     pub(super) at: usize,
     pub(super) question: Question,
     pub(super) session: Session,
+    /// Text and operand.
+    pub(super) name: Arc<str>,
 }
 
 /// Callers whom the table's policies cannot tell apart.
@@ -87,7 +88,7 @@ pub(super) struct Cohort {
     /// Whose policies decide, if any do.
     pub(super) group: Option<usize>,
     pub(super) refusal: Option<Refusal>,
-    pub(super) outboxes: Vec<Outbox>,
+    pub(super) members: Vec<Arc<Member>>,
 }
 
 /// Why subscribers are told of errors only.

@@ -4,12 +4,15 @@
 //! nothing.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use common::Caller;
 use common::jwt::Claims;
 
 use super::wanted::Spec;
 use crate::outbox::Outbox;
+use crate::tokens;
 
 /// Most different conditions that PostgreSQL has to decide for every change; each of them is a statement.
 const MOST_ASKED: usize = 500;
@@ -21,6 +24,10 @@ pub(super) struct Member {
     pub(super) outbox: Outbox,
     pub(super) specs: Vec<Arc<Spec>>,
     claims: RwLock<Arc<Claims>>,
+    /// When the token ends, in seconds since 1970.
+    expires_secs: AtomicI64,
+    /// It left, though a batch that was begun before may still be for it.
+    is_gone: AtomicBool,
 }
 
 impl Member {
@@ -30,13 +37,24 @@ impl Member {
         specs: Vec<Arc<Spec>>,
         claims: &Arc<Claims>,
     ) -> Self {
+        let (expires_secs, is_gone) = (AtomicI64::new(expires_secs(claims)), AtomicBool::new(false));
         let claims = RwLock::new(Arc::clone(claims));
-        Self { topic: Arc::clone(topic), outbox: outbox.clone(), specs, claims }
+        Self { topic: Arc::clone(topic), outbox: outbox.clone(), specs, claims, expires_secs, is_gone }
+    }
+
+    /// Whether nothing may be sent to it any more.
+    pub(super) fn is_over(&self, now_secs: i64) -> bool {
+        self.is_gone.load(Ordering::Acquire) || self.expires_secs.load(Ordering::Acquire) <= now_secs
     }
 
     pub(super) fn claims(&self) -> Arc<Claims> {
         Arc::clone(&self.claims.read().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+fn expires_secs(claims: &Arc<Claims>) -> i64 {
+    let caller = Caller { claims: Arc::clone(claims), authenticated: true };
+    tokens::expires_secs(&caller).unwrap_or(i64::MAX)
 }
 
 /// Of the four places where subscribers of a table may be: equal as long as nobody came, went or changed there.
@@ -92,6 +110,7 @@ impl Registry {
     pub(super) fn remove(&self, id: u64) {
         let mut inner = self.write();
         let Some(member) = inner.members.remove(&id) else { return };
+        member.is_gone.store(true, Ordering::Release);
         inner.count_role(&member.claims().role, false);
         inner.count_asked(&member, false);
         for (schema, table) in places(&member) {
@@ -117,6 +136,7 @@ impl Registry {
         inner.count_role(&member.claims().role, false);
         inner.count_role(&claims.role, true);
         *member.claims.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(claims);
+        member.expires_secs.store(expires_secs(claims), Ordering::Release);
         for (schema, table) in places(&member) {
             let version = inner.next();
             if let Some(place) = inner.places.get_mut(schema).and_then(|it| it.get_mut(table)) {

@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::change::{Change, Column, Kind, Value};
+use crate::tokens;
 
 /// A project with tables, and its subscriptions.
 struct World {
@@ -125,7 +126,14 @@ fn committed_at() -> SystemTime {
 impl Seat {
     /// The events that came, and nothing before them.
     fn events(&self) -> Vec<Arc<Event>> {
-        self.outbox.take(&Context::from_waker(Waker::noop()), true).0
+        let mut events = Vec::new();
+        loop {
+            let taken = self.outbox.take(&Context::from_waker(Waker::noop()), true).0;
+            if taken.is_empty() {
+                return events;
+            }
+            events.extend(taken);
+        }
     }
 
     /// The payloads that came.

@@ -92,7 +92,7 @@ impl Builder {
     }
 
     /// Put `member` into the cohorts of its entries: one for each choice of columns.
-    pub(super) fn add(&mut self, member: &Member) {
+    pub(super) fn add(&mut self, member: &Arc<Member>) {
         let claims = member.claims();
         let facts = Arc::clone(&self.facts);
         let rights = facts.rights(&claims.role);
@@ -114,7 +114,7 @@ impl Builder {
             let group = is_checked.then(|| self.group(&claims));
             let view = self.view(&claims.role, rights, select);
             let cohort = self.cohort(Class { topic: Arc::clone(&member.topic), specs, view, refusal }, group);
-            self.cohorts.get_mut(cohort).into_iter().for_each(|it| it.outboxes.push(member.outbox.clone()));
+            self.cohorts.get_mut(cohort).into_iter().for_each(|it| it.members.push(Arc::clone(member)));
         }
     }
 
@@ -164,7 +164,9 @@ impl Builder {
     fn question(&mut self, role: &str, at: usize, question: &Question) -> usize {
         let questions = &mut self.questions;
         *self.found.questions.entry((role.to_owned(), at, question.clone())).or_insert_with(|| {
-            questions.push(AskedOf { at, question: question.clone(), session: ask::session(role, None) });
+            let name = format!("{}\0{}", question.text, String::from_utf8_lossy(&question.operand)).into();
+            let session = ask::session(role, None);
+            questions.push(AskedOf { at, question: question.clone(), session, name });
             questions.len() - 1
         })
     }
@@ -213,7 +215,7 @@ impl Builder {
             ids.push(spec.spec.id);
             spec.cohorts.push((cohort, bit));
         }
-        self.cohorts.push(Cohort { topic, ids, class, view, group, refusal, outboxes: Vec::new() });
+        self.cohorts.push(Cohort { topic, ids, class, view, group, refusal, members: Vec::new() });
         self.found.cohorts.insert((class, group), cohort);
         cohort
     }
