@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, header};
 use percent_encoding::percent_decode_str;
 
 const APIKEY: HeaderName = HeaderName::from_static("apikey");
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// What a request presents; empty values count as absent, except an empty bearer token.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -22,10 +23,16 @@ pub(crate) struct Credentials<'a> {
 impl<'a> Credentials<'a> {
     /// The credentials of a request.
     pub(crate) fn of(headers: &'a HeaderMap, query: Option<&'a str>) -> Self {
-        let header = headers.get(&APIKEY).and_then(|it| it.to_str().ok()).map(str::trim).map(Cow::Borrowed);
-        let apikey = header.filter(|it| !it.is_empty()).or_else(|| key_of_query(query?));
+        let apikey = key_of_header(headers, &APIKEY).or_else(|| key_of_query(query?));
         let authorization = headers.get(header::AUTHORIZATION).and_then(|it| it.to_str().ok());
         Self { apikey, bearer: authorization.and_then(bearer) }
+    }
+
+    /// The credentials of a request to realtime, where the header may be called `x-api-key`, too.
+    pub(crate) fn of_realtime(headers: &'a HeaderMap, query: Option<&'a str>) -> Self {
+        let header = key_of_header(headers, &APIKEY).or_else(|| key_of_header(headers, &X_API_KEY));
+        let all = Self::of(headers, query);
+        Self { apikey: header.or(all.apikey), ..all }
     }
 
     /// The key: `apikey`, else whatever is behind `Bearer`.
@@ -52,6 +59,11 @@ pub(crate) fn without_key(query: &str) -> Option<Cow<'_, str>> {
     }
     let rest: Vec<&str> = query.split('&').filter(|pair| !is_key(pair)).collect();
     if rest.is_empty() { None } else { Some(Cow::Owned(rest.join("&"))) }
+}
+
+fn key_of_header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, str>> {
+    let value = headers.get(name).and_then(|it| it.to_str().ok()).map(str::trim);
+    value.filter(|it| !it.is_empty()).map(Cow::Borrowed)
 }
 
 fn key_of_query(query: &str) -> Option<Cow<'_, str>> {
@@ -88,6 +100,21 @@ mod tests {
         insta::assert_snapshot!(check(&[], Some("a=b&apikey=sb%5Fx&c")), @r#"key Some("sb_x"), token None"#);
         insta::assert_snapshot!(check(&[(A, "Bearer t")], None), @r#"key Some("t"), token Some("t")"#);
         insta::assert_snapshot!(check(&[(APIKEY, "k"), (A, "bearer t")], Some("apikey=q")), @r#"key Some("k"), token Some("t")"#);
+    }
+
+    #[test]
+    fn realtime_takes_the_key_under_another_name_too() {
+        let key = |sent: &[(HeaderName, &'static str)], query: Option<&str>| {
+            let pairs = sent.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
+            let headers: HeaderMap = pairs.collect();
+            let key = |it: Credentials<'_>| it.key().map(str::to_owned);
+            (key(Credentials::of_realtime(&headers, query)), key(Credentials::of(&headers, query)))
+        };
+        let some = |it: &str| Some(it.to_owned());
+        assert_eq!(key(&[(X_API_KEY, "x")], None), (some("x"), None));
+        assert_eq!(key(&[(X_API_KEY, "x")], Some("apikey=q")), (some("x"), some("q")));
+        assert_eq!(key(&[(X_API_KEY, "x"), (APIKEY, "k")], Some("apikey=q")), (some("k"), some("k")));
+        assert_eq!(key(&[(X_API_KEY, " ")], Some("apikey=q")), (some("q"), some("q")));
     }
 
     #[test]

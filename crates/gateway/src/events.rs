@@ -52,7 +52,7 @@ pub(crate) enum Event<'a> {
     /// There is no connection to a worker.
     WorkerUnreachable { worker: &'a str, error: &'a std::io::Error },
     /// A worker went away with a request.
-    WorkerLost { worker: &'a str, error: &'a hyper::Error },
+    WorkerLost { worker: &'a str, error: &'a std::io::Error },
 }
 
 /// One line of the access log.

@@ -14,9 +14,11 @@ mod check;
 mod head;
 mod lane;
 mod measures;
+mod outgoing;
 mod transport;
 mod tunnel;
 mod upload;
+mod wire;
 mod worker;
 
 use std::hash::{BuildHasher as _, RandomState};
@@ -28,15 +30,15 @@ use std::time::Duration;
 use axum::body::Body;
 use futures_util::{Stream, StreamExt as _};
 use http::{Request, Response, StatusCode};
-use http_body::Body as _;
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::rustls::ClientConfig;
 
 use self::lane::{Exchange, Lane};
+use self::outgoing::Outgoing;
 use self::upload::Fault;
+use self::wire::AnswerHead;
 use self::worker::{Fitness, Standing, Turn, Worker};
 use crate::Error;
 use crate::events::{self, Event};
@@ -121,9 +123,9 @@ type Forwarding<'a> = Pin<Box<dyn Future<Output = Result<Response<Body>, Error>>
 
 /// What became of one attempt.
 enum Attempt {
-    Answered(Box<Response<Incoming>>, Lane, Turn),
+    Answered(AnswerHead, Lane, Turn),
     /// Nothing was sent.
-    Unsent(Box<Request<Body>>),
+    Unsent,
     /// The worker was busy all the time.
     Busy,
     /// Sent, and no answer.
@@ -219,33 +221,32 @@ impl Workers {
 
     async fn carry(&self, request: Request<Body>, passage: &Passage<'_>) -> Result<Response<Body>, Error> {
         let settings = &*self.shared.settings;
-        let (mut head, body) = request.into_parts();
-        let (body, upload) = upload::receive(body, settings.body_timeout).await?;
-        let upgrade = head::prepare(&mut head, body.size_hint().exact(), passage);
-        let repeatable = head::is_safe(&head.method) && body.is_end_stream();
-        let mut request = Request::from_parts(head, body);
+        let (mut parts, body) = request.into_parts();
+        let body = upload::receive(body, settings.body_timeout).await?;
+        let upload = body.upload();
+        let (mut request, upgrade) = Outgoing::new(&mut parts, body, passage);
         let mut deadline = Instant::now() + settings.wait;
         let mut lost: Vec<Arc<Worker>> = Vec::new();
         loop {
             let mut turn = self.pick(&lost, deadline).await?;
             turn.carry(upload.as_ref());
-            let copy = (repeatable && lost.len() < settings.max_repeats).then(|| copy(&request));
-            match self.attempt(turn, request, deadline).await {
-                Attempt::Answered(response, lane, turn) => {
+            match self.attempt(turn, &mut request, deadline).await {
+                Attempt::Answered(head, lane, turn) => {
                     trace::tell("madbase.worker", || turn.worker().address.id.clone());
-                    return self.pass_on(*response, (lane, turn), upgrade).await;
+                    return self.pass_on(head, (lane, turn), upgrade);
                 }
-                Attempt::Unsent(_) if Instant::now() > deadline => return Err(Error::NoWorker),
-                Attempt::Unsent(unsent) => request = *unsent,
+                Attempt::Unsent if Instant::now() > deadline => return Err(Error::NoWorker),
+                Attempt::Unsent => {}
                 Attempt::Busy => return Err(Error::NoWorker),
                 Attempt::Abandoned(error) => return Err(error),
                 Attempt::Lost(worker) => {
-                    let Some(copy) = copy else { return Err(Error::WorkerLost) };
+                    if !request.is_repeatable || lost.len() >= settings.max_repeats {
+                        return Err(Error::WorkerLost);
+                    }
                     worker.measures.retries.increment(1);
                     trace::note("a worker was lost with the request");
                     lost.push(worker);
                     deadline = Instant::now() + settings.wait;
-                    request = copy;
                 }
             }
         }
@@ -281,7 +282,7 @@ impl Workers {
         (fitness != Fitness::None).then(|| worker.take_turn())
     }
 
-    async fn attempt(&self, mut turn: Turn, request: Request<Body>, deadline: Instant) -> Attempt {
+    async fn attempt(&self, mut turn: Turn, request: &mut Outgoing, deadline: Instant) -> Attempt {
         if !turn.wait(deadline).await {
             turn.settle();
             return Attempt::Busy;
@@ -297,29 +298,27 @@ impl Workers {
                     events::emit(Event::WorkerUnreachable { worker: &worker.address.id, error: &error });
                     worker.stand(Standing::Gone);
                     worker.measures.retries.increment(1);
-                    return Attempt::Unsent(Box::new(request));
+                    return Attempt::Unsent;
                 }
             },
         };
         let exchange = lane.exchange(request).await;
+        turn.settle();
         match exchange {
-            Exchange::Answered(response) => {
-                turn.settle();
-                worker.answered(response.status());
-                if head::says_close(response.headers()) {
+            Exchange::Answered(head) => {
+                worker.answered(head.status);
+                if head::says_close(&head.headers) {
                     worker.doubt();
                 }
-                Attempt::Answered(Box::new(response), lane, turn)
+                Attempt::Answered(head, lane, turn)
             }
-            Exchange::Unsent(request) => {
-                turn.settle();
+            Exchange::Unsent => {
                 worker.measures.retries.increment(1);
-                Attempt::Unsent(request)
+                Attempt::Unsent
             }
+            Exchange::Broken => Attempt::Abandoned(turn.fault().unwrap_or(Fault::Broken).into()),
             Exchange::Lost(error) => {
-                turn.settle();
-                let fault = turn.fault().or_else(|| error.is_user().then_some(Fault::Broken));
-                if let Some(fault) = fault {
+                if let Some(fault) = turn.fault() {
                     return Attempt::Abandoned(fault.into());
                 }
                 events::emit(Event::WorkerLost { worker: &worker.address.id, error: &error });
@@ -337,24 +336,22 @@ impl Workers {
         }
     }
 
-    async fn pass_on(
+    fn pass_on(
         &self,
-        response: Response<Incoming>,
+        head: AnswerHead,
         (lane, turn): (Lane, Turn),
         upgrade: Option<OnUpgrade>,
     ) -> Result<Response<Body>, Error> {
-        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(answer::pass_on(response, lane, turn));
+        if head.status != StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(answer::pass_on(head, lane, turn));
         }
-        let ends = upgrade.zip(lane.into_transport().await);
-        let Some((client, worker)) = ends else { return Err(Error::WorkerLost) };
+        let Some(client) = upgrade else { return Err(Error::WorkerLost) };
         // It is answered: websockets, which may stay for days, leave the worker's connections to requests.
         drop(turn);
-        let (mut head, _no_body) = response.into_parts();
-        let tunnel = Tunnel::new(client, worker, self.shared.settings.tunnel_idle_timeout);
-        head.extensions.clear();
-        head.extensions.insert(tunnel);
-        Ok(Response::from_parts(head, Body::empty()))
+        let tunnel = Tunnel::new(client, lane.into_transport(), self.shared.settings.tunnel_idle_timeout);
+        let mut response = head.with(Body::empty());
+        response.extensions_mut().insert(tunnel);
+        Ok(response)
     }
 }
 
@@ -370,13 +367,4 @@ impl Drop for Shared {
             worker.removed.cancel();
         }
     }
-}
-
-/// A request without a body, as it is.
-fn copy(request: &Request<Body>) -> Request<Body> {
-    let mut copy = Request::new(Body::empty());
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    copy
 }

@@ -302,7 +302,7 @@ async fn limit(
     admitted: Option<&Admitted>,
 ) -> Result<(), Error> {
     let Some(project) = visit.project.clone() else { return Ok(()) };
-    let credentials = Credentials::of(headers, uri.query());
+    let credentials = credentials(visit.route, headers, uri);
     let caller = admitted.map(|it| &it.caller);
     let (told, refused) = rate_limit::check(asking, &project, caller, credentials.key()).await;
     visit.rates = told;
@@ -333,6 +333,13 @@ async fn configured(gateway: &Inner, project: &Arc<Project>, limit: Duration) ->
     }
 }
 
+fn credentials<'a>(route: Route, headers: &'a HeaderMap, uri: &'a Uri) -> Credentials<'a> {
+    match route.target {
+        Target::Realtime => Credentials::of_realtime(headers, uri.query()),
+        _ => Credentials::of(headers, uri.query()),
+    }
+}
+
 fn admit(
     gateway: &Inner,
     route: Route,
@@ -346,7 +353,7 @@ fn admit(
         now_secs: i64::try_from(since_1970.as_secs()).unwrap_or(i64::MAX),
         needs_key: gateway.config.require_api_key,
     };
-    let credentials = Credentials::of(request.headers(), request.uri().query());
+    let credentials = credentials(route, request.headers(), request.uri());
     if gateway.config.direct {
         return door.admit_directly(credentials.bearer);
     }

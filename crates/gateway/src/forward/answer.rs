@@ -1,42 +1,52 @@
 //! The body of a worker's answer: read from the worker as the client takes it, and nothing ahead of that.
 
+use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use axum::body::Body;
 use bytes::Bytes;
 use http::Response;
-use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming;
+use http_body::{Frame, SizeHint};
 
 use super::lane::Lane;
+use super::wire::{AnswerHead, Framing};
 use super::worker::Turn;
 
 /// A body on its way. Dropped before its end it closes the connection, which the worker takes for a client that left.
-struct Answer {
-    incoming: Incoming,
+struct Answer(
     /// None once the body has ended.
-    lease: Option<Lease>,
-}
+    Option<Lease>,
+);
 
 struct Lease {
     lane: Lane,
     turn: Turn,
 }
 
-/// `response` with a body that gives `lane` back at its end.
-pub(super) fn pass_on(response: Response<Incoming>, lane: Lane, turn: Turn) -> Response<Body> {
-    let (head, incoming) = response.into_parts();
-    let lease = Lease { lane, turn };
-    if incoming.is_end_stream() {
-        lease.give_back();
-        return Response::from_parts(head, Body::new(Finished(incoming)));
+/// The answer that began with `head`, with a body that gives `lane` back at its end.
+pub(super) fn pass_on(head: AnswerHead, mut lane: Lane, turn: Turn) -> Response<Body> {
+    let body = match lane.whole() {
+        Some(whole) => Body::from(whole),
+        None if lane.framing().is_ended() => Body::empty(),
+        None => return head.with(Body::new(Answer(Some(Lease { lane, turn })))),
+    };
+    Lease { lane, turn }.give_back();
+    head.with(body)
+}
+
+impl AnswerHead {
+    /// The answer with `body`.
+    pub(super) fn with(self, body: Body) -> Response<Body> {
+        let mut response = Response::new(body);
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers;
+        response
     }
-    Response::from_parts(head, Body::new(Answer { incoming, lease: Some(lease) }))
 }
 
 impl Lease {
-    fn give_back(mut self) {
+    fn give_back(self) {
         if self.lane.is_free() {
             self.turn.worker().keep(self.lane);
         }
@@ -45,61 +55,36 @@ impl Lease {
 
 impl http_body::Body for Answer {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = io::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let this = &mut *self;
-        // What the body waits for is done by `drive`, which has the waker.
-        let mut asleep = Context::from_waker(Waker::noop());
-        let mut polled = Pin::new(&mut this.incoming).poll_frame(&mut asleep);
-        if let (Poll::Pending, Some(lease)) = (&polled, &mut this.lease) {
-            lease.lane.drive(context);
-            polled = Pin::new(&mut this.incoming).poll_frame(&mut asleep);
-        }
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let Some(lease) = &mut self.0 else { return Poll::Ready(None) };
+        let polled = lease.lane.poll_body(context);
         match &polled {
             Poll::Pending => {}
-            Poll::Ready(Some(Err(_))) => this.lease = None,
-            Poll::Ready(Some(Ok(_))) if !this.incoming.is_end_stream() => {}
+            Poll::Ready(Some(Err(_))) => self.0 = None,
+            Poll::Ready(Some(Ok(_))) if !lease.lane.framing().is_ended() => {}
             Poll::Ready(Some(Ok(_)) | None) => {
-                if let Some(lease) = this.lease.take() {
+                if let Some(lease) = self.0.take() {
                     lease.give_back();
                 }
             }
         }
-        polled
+        polled.map(|it| it.map(|it| it.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.0.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
-    }
-}
-
-/// A body that has nothing to come; it keeps what is known about the length, for answers to HEAD.
-struct Finished(Incoming);
-
-impl http_body::Body for Finished {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        Pin::new(&mut self.0).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
+        match self.0.as_ref().map(|it| it.lane.framing()) {
+            None | Some(Framing::Ended) => SizeHint::with_exact(0),
+            Some(Framing::Length(left)) => SizeHint::with_exact(left),
+            Some(Framing::Chunked(_) | Framing::UntilClose) => SizeHint::default(),
+        }
     }
 }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use tokio::time::{sleep, timeout};
 
 use super::WorkerSettings;
 use super::answer;
 use super::lane::{Exchange, Lane};
+use super::outgoing::Outgoing;
 use super::worker::{Standing, Worker};
 
 /// Between checks of a worker that takes no requests: it may be back at any moment.
@@ -63,25 +64,19 @@ pub(super) async fn watch(worker: Arc<Worker>, settings: Arc<WorkerSettings>) {
     }
 }
 
+/// Ask once: on a connection that rests, if there is one that still stands.
 async fn look(worker: &Arc<Worker>, settings: &WorkerSettings) -> Result<Standing, Silence> {
+    let mut question = Outgoing::question("/ready", &worker.address.authority());
     if let Some(mut lane) = worker.resting()
-        && let Exchange::Answered(response) = lane.exchange(question(worker)).await
+        && let Exchange::Answered(head) = lane.exchange(&mut question).await
     {
-        return standing(answer::pass_on(response, lane, worker.visit())).await;
+        return standing(answer::pass_on(head, lane, worker.visit())).await;
     }
     let mut lane = Lane::open(&worker.address, settings).await.map_err(|_| Silence::Refused)?;
-    match lane.exchange(question(worker)).await {
-        Exchange::Answered(response) => standing(answer::pass_on(response, lane, worker.visit())).await,
-        Exchange::Unsent(_) | Exchange::Lost(_) => Err(Silence::Late),
+    match lane.exchange(&mut question).await {
+        Exchange::Answered(head) => standing(answer::pass_on(head, lane, worker.visit())).await,
+        Exchange::Unsent | Exchange::Lost(_) | Exchange::Broken => Err(Silence::Late),
     }
-}
-
-fn question(worker: &Worker) -> Request<Body> {
-    let mut request = Request::new(Body::empty());
-    *request.uri_mut() = http::Uri::from_static("/ready");
-    let host = HeaderValue::try_from(worker.address.authority());
-    request.headers_mut().insert(header::HOST, host.unwrap_or(HeaderValue::from_static("")));
-    request
 }
 
 /// What `/ready` says; an upstream that has no such path takes requests, as far as anybody can know.

@@ -6,38 +6,22 @@
 
 use common::RequestId;
 use http::request::Parts;
-use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 use hyper::upgrade::OnUpgrade;
 
 use crate::forwarded::Origin;
-use crate::request_id::X_REQUEST_ID;
 
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-
-/// Headers of one connection (RFC 9110 §7.6.1), and `Expect`, which the gateway itself has answered.
-const OF_THE_CONNECTION: [HeaderName; 9] = [
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    header::EXPECT,
-    FORWARDED_PORT,
-];
+/// Room for the request line and the headers that are added.
+const USUAL_HEAD_BYTES: usize = 1024;
 
 /// Headers that are for the service, or that the gateway itself goes by: a client that names them in `Connection` would
 /// have the worker see another request than the one that was admitted, and that answers are kept for.
-const END_TO_END: [HeaderName; 18] = [
+const END_TO_END: [HeaderName; 19] = [
     header::ACCEPT,
     header::ACCEPT_ENCODING,
     HeaderName::from_static("accept-profile"),
     HeaderName::from_static("apikey"),
+    HeaderName::from_static("x-api-key"),
     header::AUTHORIZATION,
     header::CACHE_CONTROL,
     header::CONTENT_ENCODING,
@@ -62,32 +46,120 @@ pub(crate) struct Passage<'a> {
     pub(crate) origin: &'a Origin,
 }
 
-/// Make `head` the head of the request to a worker. `length` is the body's, as far as it is known.
-///
-/// Returns the client's end of the connection if the request wants to go on as a websocket.
-pub(super) fn prepare(head: &mut Parts, length: Option<u64>, passage: &Passage<'_>) -> Option<OnUpgrade> {
-    let upgrade = if wants_websocket(head) { head.extensions.remove::<OnUpgrade>() } else { None };
-    head.extensions.clear();
-    drop_hops(&mut head.headers);
-    if upgrade.is_some() {
-        head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        head.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+/// What is known of a body's length.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Length {
+    /// There is no body.
+    Nothing,
+    Known(u64),
+    Unknown,
+}
+
+/// The client's end of the connection, if the request wants to go on as a websocket.
+pub(super) fn upgrade(head: &mut Parts) -> Option<OnUpgrade> {
+    if wants_websocket(head) { head.extensions.remove::<OnUpgrade>() } else { None }
+}
+
+/// The bytes of `head` for a worker.
+pub(super) fn write(head: &Parts, length: Length, upgrades: bool, passage: &Passage<'_>) -> Vec<u8> {
+    let mut lines = Lines(Vec::with_capacity(USUAL_HEAD_BYTES));
+    lines.0.extend_from_slice(head.method.as_str().as_bytes());
+    lines.0.push(b' ');
+    lines.0.extend_from_slice(head.uri.path_and_query().map_or("/", |it| it.as_str()).as_bytes());
+    lines.0.extend_from_slice(b" HTTP/1.1\r\n");
+    let named = named_hops(&head.headers);
+    let splits_cookies = head.version == Version::HTTP_2;
+    for (name, value) in &head.headers {
+        let is_ours = match name.as_str() {
+            "host" => !passage.origin.host.is_empty(),
+            "cookie" => splits_cookies,
+            name => is_written_anew(name),
+        };
+        if !is_ours && !named.contains(name) {
+            lines.add(name.as_str(), value.as_bytes());
+        }
     }
-    if head.version == Version::HTTP_2 {
-        join_cookies(&mut head.headers);
+    if splits_cookies {
+        lines.add_cookies(&head.headers);
     }
-    head.version = Version::HTTP_11;
-    if head.uri.authority().is_some() {
-        let path = head.uri.path_and_query().cloned();
-        head.uri = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    if upgrades {
+        lines.add("connection", b"upgrade");
+        lines.add("upgrade", b"websocket");
     }
-    // What frames the body is the body, not what the client says about it.
-    let told = head.headers.get(header::CONTENT_LENGTH);
-    if told.is_some_and(|told| length.is_none_or(|it| told.as_bytes() != it.to_string().as_bytes())) {
-        head.headers.remove(header::CONTENT_LENGTH);
+    lines.add_length(length, head);
+    lines.introduce(passage, head.headers.contains_key(header::HOST));
+    lines.0.extend_from_slice(b"\r\n");
+    lines.0
+}
+
+/// Headers of one connection (RFC 9110 §7.6.1), `Expect`, which the gateway itself has answered, what frames the body, which
+/// is the body and not what the client says about it, and what the gateway tells of the request.
+fn is_written_anew(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authorization"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "expect"
+            | "content-length"
+            | "x-forwarded-for"
+            | "x-forwarded-host"
+            | "x-forwarded-port"
+            | "x-forwarded-proto"
+            | "x-request-id"
+    )
+}
+
+/// The lines of a head. Names and values come from parsed headers, and have no line ends.
+struct Lines(Vec<u8>);
+
+impl Lines {
+    fn add(&mut self, name: &str, value: &[u8]) {
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.extend_from_slice(b": ");
+        self.0.extend_from_slice(value);
+        self.0.extend_from_slice(b"\r\n");
     }
-    introduce(&mut head.headers, passage);
-    upgrade
+
+    /// HTTP/2 may send cookies one by one; HTTP/1.1 has one header of them (RFC 9113 §8.2.3).
+    fn add_cookies(&mut self, headers: &HeaderMap) {
+        let cookies: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+        if !cookies.is_empty() {
+            self.add("cookie", &cookies.join(&b"; "[..]));
+        }
+    }
+
+    fn add_length(&mut self, length: Length, head: &Parts) {
+        let says_nothing = || head.headers.contains_key(header::CONTENT_LENGTH);
+        let wants_one = || matches!(head.method, Method::POST | Method::PUT | Method::PATCH);
+        match length {
+            Length::Known(length) => self.add("content-length", length.to_string().as_bytes()),
+            Length::Unknown => self.add("transfer-encoding", b"chunked"),
+            Length::Nothing if says_nothing() || wants_one() => self.add("content-length", b"0"),
+            Length::Nothing => {}
+        }
+    }
+
+    /// Where the request comes from.
+    fn introduce(&mut self, passage: &Passage<'_>, names_host: bool) {
+        let Origin { client, host, encrypted, .. } = passage.origin;
+        if let Some(client) = client {
+            self.add("x-forwarded-for", client.to_string().as_bytes());
+        }
+        self.add("x-forwarded-proto", if *encrypted { b"https" } else { b"http" });
+        if !host.is_empty() {
+            self.add("host", host.as_bytes());
+            self.add("x-forwarded-host", host.as_bytes());
+        } else if !names_host {
+            self.add("host", b"");
+        }
+        self.add("x-request-id", passage.id.0.as_bytes());
+    }
 }
 
 /// Whether a request does no harm when it is done twice, and is nothing but its head.
@@ -118,67 +190,23 @@ fn lists(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
 
 /// Drop the headers that `Connection` names; again does nothing.
 pub(crate) fn drop_named(headers: &mut HeaderMap) {
-    let Some(first) = headers.get(header::CONNECTION) else { return };
-    // Nearly always it is only this; then nothing else is named.
-    if !first.as_bytes().eq_ignore_ascii_case(b"keep-alive")
-        || headers.get_all(header::CONNECTION).iter().count() > 1
-    {
-        for name in named_hops(headers) {
-            headers.remove(name);
-        }
-    }
-}
-
-fn drop_hops(headers: &mut HeaderMap) {
-    drop_named(headers);
-    headers.remove(header::CONNECTION);
-    for name in OF_THE_CONNECTION {
+    for name in named_hops(headers) {
         headers.remove(name);
     }
 }
 
 /// The headers that `Connection` names, without those that are not its own to name.
 fn named_hops(headers: &HeaderMap) -> Vec<HeaderName> {
+    let Some(first) = headers.get(header::CONNECTION) else { return Vec::new() };
+    // Nearly always it is only this; then nothing else is named.
+    if first.as_bytes().eq_ignore_ascii_case(b"keep-alive")
+        && headers.get_all(header::CONNECTION).iter().count() == 1
+    {
+        return Vec::new();
+    }
     let lines = headers.get_all(header::CONNECTION).iter().filter_map(|it| it.to_str().ok());
     let names = lines.flat_map(|line| line.split(',')).filter_map(|it| it.trim().parse::<HeaderName>().ok());
     names.filter(|it| !END_TO_END.contains(it)).collect()
-}
-
-/// HTTP/2 may send cookies one by one; HTTP/1.1 has one header of them (RFC 9113 §8.2.3).
-fn join_cookies(headers: &mut HeaderMap) {
-    let cookies: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    if cookies.len() < 2 {
-        return;
-    }
-    if let Ok(mut joined) = HeaderValue::from_bytes(&cookies.join(&b"; "[..])) {
-        joined.set_sensitive(true);
-        headers.insert(header::COOKIE, joined);
-    }
-}
-
-fn introduce(headers: &mut HeaderMap, passage: &Passage<'_>) {
-    let origin = passage.origin;
-    match origin.client.and_then(|it| HeaderValue::try_from(it.to_string()).ok()) {
-        Some(client) => drop(headers.insert(FORWARDED_FOR, client)),
-        None => drop(headers.remove(FORWARDED_FOR)),
-    }
-    let proto = if origin.encrypted { "https" } else { "http" };
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(proto));
-    let known = headers.get(header::HOST).filter(|it| it.as_bytes() == origin.host.as_bytes()).cloned();
-    match known.or_else(|| HeaderValue::from_str(&origin.host).ok()).filter(|it| !it.is_empty()) {
-        Some(host) => {
-            headers.insert(FORWARDED_HOST, host.clone());
-            headers.insert(header::HOST, host);
-        }
-        None => {
-            headers.remove(FORWARDED_HOST);
-            headers.entry(header::HOST).or_insert(HeaderValue::from_static(""));
-        }
-    }
-    let same = headers.get(&X_REQUEST_ID).is_some_and(|it| it.as_bytes() == passage.id.0.as_bytes());
-    if let (false, Ok(id)) = (same, HeaderValue::from_str(&passage.id.0)) {
-        headers.insert(X_REQUEST_ID, id);
-    }
 }
 
 #[cfg(test)]
@@ -187,27 +215,29 @@ mod tests {
 
     use super::*;
 
-    fn check(request: http::request::Builder, length: Option<u64>) -> String {
+    fn check(request: http::request::Builder, length: Length) -> String {
         let origin = Origin {
             client: Some("203.0.113.9".parse().unwrap()),
             host: "board.example.com".into(),
             encrypted: true,
             vouched: false,
         };
-        let (mut head, ()) = request.body(()).unwrap().into_parts();
-        prepare(&mut head, length, &Passage { id: &RequestId("r1".into()), origin: &origin });
-        let mut lines: Vec<_> =
-            head.headers.iter().map(|(n, v)| format!("{n}: {}", v.to_str().unwrap())).collect();
-        lines.sort();
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        let bytes = write(&head, length, false, &Passage { id: &RequestId("r1".into()), origin: &origin });
+        let text = String::from_utf8(bytes).unwrap();
+        let mut lines: Vec<_> = text.strip_suffix("\r\n\r\n").unwrap().split("\r\n").collect();
+        let first = lines.remove(0);
+        lines.sort_unstable();
         let known = [
             "host: board.example.com",
             "x-forwarded-for: 203.0.113.9",
             "x-forwarded-host: board.example.com",
+            "x-forwarded-proto: https",
+            "x-request-id: r1",
         ];
-        let known = [&known[..], &["x-forwarded-proto: https", "x-request-id: r1"]].concat();
-        assert!(known.iter().all(|it| lines.iter().any(|line| line == it)), "{lines:?}");
-        lines.retain(|it| !known.contains(&it.as_str()));
-        format!("{:?} {} | {}", head.version, head.uri, lines.join(", "))
+        assert!(known.iter().all(|it| lines.contains(it)), "{lines:?}");
+        lines.retain(|it| !known.contains(it));
+        format!("{first} | {}", lines.join(", "))
     }
 
     #[test]
@@ -222,14 +252,18 @@ mod tests {
             .header("proxy-authorization", "Basic x")
             .header("traceparent", "00-1")
             .header("apikey", "k");
-        insta::assert_snapshot!(check(request, None), @"HTTP/1.1 /rest/v1/a%20b?x=%2F | apikey: k, traceparent: 00-1");
+        insta::assert_snapshot!(check(request, Length::Nothing), @"GET /rest/v1/a%20b?x=%2F HTTP/1.1 | apikey: k, traceparent: 00-1");
     }
 
     #[test]
     fn what_the_service_reads_is_not_the_connection_s_to_name() {
         for name in END_TO_END.iter().filter(|it| ![header::HOST, header::UPGRADE].contains(it)) {
             let request = Request::get("/x").header(name, "1").header("connection", format!("close, {name}"));
-            assert_eq!(check(request, Some(1)), format!("HTTP/1.1 /x | {name}: 1"));
+            let kept = check(request, Length::Known(1));
+            let other = if name == header::CONTENT_LENGTH { String::new() } else { format!(", {name}: 1") };
+            let mut lines = ["content-length: 1".to_owned(), other.trim_start_matches(", ").to_owned()];
+            lines.sort();
+            assert_eq!(kept, format!("GET /x HTTP/1.1 | {}", lines.join(", ").trim_start_matches(", ")));
         }
     }
 
@@ -243,21 +277,22 @@ mod tests {
             .header("x-forwarded-proto", "gopher")
             .header("x-forwarded-port", "99")
             .header("x-request-id", "two words");
-        insta::assert_snapshot!(check(request, None), @"HTTP/1.1 /rest/v1/x | ");
+        insta::assert_snapshot!(check(request, Length::Nothing), @"GET /rest/v1/x HTTP/1.1 | ");
     }
 
     #[test]
     fn the_length_is_the_body_s() {
         let request = || Request::post("/x").header("content-length", "5");
-        insta::assert_snapshot!(check(request(), Some(5)), @"HTTP/1.1 /x | content-length: 5");
-        insta::assert_snapshot!(check(request(), Some(6)), @"HTTP/1.1 /x | ");
-        insta::assert_snapshot!(check(request(), None), @"HTTP/1.1 /x | ");
+        insta::assert_snapshot!(check(request(), Length::Known(6)), @"POST /x HTTP/1.1 | content-length: 6");
+        insta::assert_snapshot!(check(request(), Length::Unknown), @"POST /x HTTP/1.1 | transfer-encoding: chunked");
+        insta::assert_snapshot!(check(request(), Length::Nothing), @"POST /x HTTP/1.1 | content-length: 0");
+        insta::assert_snapshot!(check(Request::get("/x"), Length::Nothing), @"GET /x HTTP/1.1 | ");
     }
 
     #[test]
     fn cookies_become_one_header() {
         let request =
             Request::get("/x").version(Version::HTTP_2).header("cookie", "a=1").header("cookie", "b=2");
-        insta::assert_snapshot!(check(request, None), @"HTTP/1.1 /x | cookie: a=1; b=2");
+        insta::assert_snapshot!(check(request, Length::Nothing), @"GET /x HTTP/1.1 | cookie: a=1; b=2");
     }
 }

@@ -1,137 +1,281 @@
 //! One connection to a worker, and one exchange on it.
 //!
-//! hyper's connection is driven by the request itself, not by a task of its own: no request wakes another task, and what
-//! the client does not take is not read from the worker. A connection that rests in the pool is driven by nobody.
+//! Whoever waits for the answer, or for its body, drives the connection: no request wakes another task, and what the client
+//! does not take is not read from the worker. A connection that rests in the pool is driven by nobody.
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
-use bytes::Bytes;
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, Connection, SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::task::unconstrained;
+use bytes::{Buf as _, Bytes, BytesMut};
+use http_body::Body as _;
+use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 use tokio::time::Instant;
 
-use super::transport::{Probe, Transport};
+use super::outgoing::Outgoing;
+use super::transport::Transport;
+use super::wire::{AnswerHead, Framing};
 use super::{WorkerAddress, WorkerSettings};
 
-/// The largest head of an answer, in bytes.
-const MAX_HEAD_BYTES: usize = 128 * 1024;
+/// What is read at once, at least.
+const READ_BYTES: usize = 8 * 1024;
+/// As much of a large body.
+const LARGE_READ_BYTES: usize = 64 * 1024;
 
-/// A connection to a worker, without a request on it.
+/// A connection to a worker.
 #[derive(Debug)]
 pub(super) struct Lane {
-    sender: SendRequest<Body>,
-    /// None when it has ended and what waited for it was sent back.
-    connection: Option<Box<Connection<TokioIo<Transport>, Body>>>,
-    ended: bool,
-    probe: Probe,
+    transport: Transport,
+    /// Read, and not used yet.
+    input: BytesMut,
+    /// What is still to be written of a request; its head comes first.
+    output: Bytes,
+    /// The body behind `output`, if it comes piece by piece.
+    upload: Option<Upload>,
+    /// Whether anything of the request was written.
+    touched: bool,
+    /// What is still to be read of the answer's body.
+    framing: Framing,
+    /// Whether the worker lets another request follow.
+    keeps: bool,
+    to_head: bool,
     /// When it last had a request.
     pub(super) rested: Instant,
     /// Whether it has had one at all.
-    pub(super) used: bool,
+    used: bool,
+}
+
+/// A body that is sent while it comes.
+#[derive(Debug)]
+struct Upload {
+    body: Body,
+    /// What is still to come of the length that the head tells; without it the body goes in chunks.
+    left: Option<u64>,
 }
 
 /// What comes of sending a request.
 #[derive(Debug)]
 pub(super) enum Exchange {
     /// The head of an answer.
-    Answered(Response<Incoming>),
+    Answered(AnswerHead),
     /// The connection was closed before anything was written: the request is as it was.
-    Unsent(Box<Request<Body>>),
+    Unsent,
     /// The connection was lost before an answer came; what became of the request is unknown.
-    Lost(hyper::Error),
+    Lost(io::Error),
+    /// The request's own body failed.
+    Broken,
+}
+
+/// Why an exchange failed.
+enum Failure {
+    Connection(io::Error),
+    /// The body of the request cannot be read.
+    Upload,
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Connection(error)
+    }
 }
 
 impl Lane {
     /// A new connection to `worker`.
     pub(super) async fn open(worker: &WorkerAddress, settings: &WorkerSettings) -> io::Result<Self> {
-        let (transport, probe) = Transport::open(worker, settings).await?;
-        let mut builder = http1::Builder::new();
-        builder.max_buf_size(MAX_HEAD_BYTES);
-        let (sender, connection) =
-            builder.handshake(TokioIo::new(transport)).await.map_err(io::Error::other)?;
-        let connection = Some(Box::new(connection));
-        Ok(Self { sender, connection, ended: false, probe, rested: Instant::now(), used: false })
+        Ok(Self {
+            transport: Transport::open(worker, settings).await?,
+            input: BytesMut::new(),
+            output: Bytes::new(),
+            upload: None,
+            touched: false,
+            framing: Framing::Ended,
+            keeps: true,
+            to_head: false,
+            rested: Instant::now(),
+            used: false,
+        })
     }
 
-    /// Send `request` and wait for the head of its answer.
-    pub(super) async fn exchange(&mut self, request: Request<Body>) -> Exchange {
-        if self.used {
-            self.probe.ask();
+    /// Send `request` and wait for the head of its answer. Its body is taken from it as soon as anything is sent.
+    pub(super) async fn exchange(&mut self, request: &mut Outgoing) -> Exchange {
+        if self.used && self.is_stale() {
+            return Exchange::Unsent;
         }
-        self.used = true;
-        // Only `drive` can make it ready, so that it needs no waker and no share of the task's budget.
-        let mut answer = pin!(unconstrained(self.sender.try_send_request(request)));
-        let answer = poll_fn(|context| {
-            let mut asleep = Context::from_waker(Waker::noop());
-            drive(&mut self.connection, &mut self.ended, context);
-            match answer.as_mut().poll(&mut asleep) {
-                Poll::Pending if self.ended => {
-                    // What still waited to be written comes back when the connection goes.
-                    self.connection = None;
-                    answer.as_mut().poll(&mut asleep)
-                }
-                polled => polled,
+        (self.used, self.touched, self.to_head) = (true, false, request.to_head);
+        self.output = request.head.clone();
+        self.upload = request.body.take().map(|body| Upload { body, left: request.length });
+        match poll_fn(|context| self.poll_answer(context)).await {
+            Ok(head) => {
+                (self.framing, self.keeps) = (head.framing, head.keeps);
+                Exchange::Answered(head)
             }
-        });
-        match answer.await {
-            Ok(response) => Exchange::Answered(response),
-            Err(mut error) => match error.take_message() {
-                Some(request) => Exchange::Unsent(Box::new(request)),
-                None => Exchange::Lost(error.into_error()),
-            },
+            Err(Failure::Upload) => Exchange::Broken,
+            Err(Failure::Connection(_)) if !self.touched => {
+                request.body = self.upload.take().map(|it| it.body);
+                Exchange::Unsent
+            }
+            Err(Failure::Connection(error)) => Exchange::Lost(error),
         }
-    }
-
-    /// Let the connection write and read what it can.
-    pub(super) fn drive(&mut self, context: &mut Context<'_>) {
-        drive(&mut self.connection, &mut self.ended, context);
-    }
-
-    /// Whether another request may follow, now that an answer was read to its end.
-    pub(super) fn is_free(&mut self) -> bool {
-        if !self.ended && !self.sender.is_ready() {
-            self.drive(&mut Context::from_waker(Waker::noop()));
-        }
-        !self.ended && self.sender.is_ready()
     }
 
     /// Whether the worker has closed it while it rested.
     pub(super) fn is_stale(&mut self) -> bool {
-        self.probe.ask();
-        self.drive(&mut Context::from_waker(Waker::noop()));
-        self.ended
+        self.transport.is_stale()
+    }
+
+    /// Whether another request may follow: this one is written, and its answer read to the end and no further.
+    pub(super) fn is_free(&self) -> bool {
+        self.keeps
+            && self.framing.is_ended()
+            && self.input.is_empty()
+            && self.output.is_empty()
+            && self.upload.is_none()
+    }
+
+    /// What is still to be read of the answer's body.
+    pub(super) fn framing(&self) -> Framing {
+        self.framing
+    }
+
+    /// The answer's body, if it has come already.
+    pub(super) fn whole(&mut self) -> Option<Bytes> {
+        match self.framing {
+            Framing::Length(length) if length <= self.input.len() as u64 => {
+                self.framing.take(&mut self.input).ok().flatten()
+            }
+            _ => None,
+        }
     }
 
     /// The connection itself, after an answer that ends HTTP on it (101), and what was read behind that answer.
-    pub(super) async fn into_transport(mut self) -> Option<(Transport, Bytes)> {
-        poll_fn(|context| {
-            self.drive(context);
-            if self.ended { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
-        let parts = self.connection.take()?.into_parts();
-        Some((parts.io.into_inner(), parts.read_buf))
+    pub(super) fn into_transport(self) -> (Transport, Bytes) {
+        (self.transport, self.input.freeze())
+    }
+
+    /// The next bytes of the answer's body; `None` at its end. The rest of the request's body is sent meanwhile.
+    pub(super) fn poll_body(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        // The worker may answer without taking all of the body; such a connection ends with the answer.
+        let _told_by_reading = self.poll_send(context);
+        loop {
+            match self.framing.take(&mut self.input) {
+                Ok(Some(bytes)) => return Poll::Ready(Some(Ok(bytes))),
+                Ok(None) if self.framing.is_ended() => return Poll::Ready(None),
+                Ok(None) => {}
+                Err(error) => return Poll::Ready(Some(Err(io::Error::other(error)))),
+            }
+            match ready!(self.poll_fill(context)) {
+                Ok(0) if self.framing == Framing::UntilClose => {
+                    self.framing = Framing::Ended;
+                    return Poll::Ready(None);
+                }
+                Ok(0) => return Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into()))),
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            }
+        }
+    }
+
+    /// Send what can be sent of the request, and read what came of its answer.
+    fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Result<AnswerHead, Failure>> {
+        let sent = match self.poll_send(context) {
+            Poll::Ready(Err(Failure::Upload)) => return Poll::Ready(Err(Failure::Upload)),
+            Poll::Ready(Err(failure)) if !self.touched => return Poll::Ready(Err(failure)),
+            // The worker may have said why before it closed.
+            Poll::Ready(Err(failure)) => Some(failure),
+            Poll::Ready(Ok(())) | Poll::Pending => None,
+        };
+        loop {
+            match AnswerHead::take(&mut self.input, self.to_head) {
+                Ok(Some(head)) => return Poll::Ready(Ok(head)),
+                Ok(None) => {}
+                Err(error) => return Poll::Ready(Err(io::Error::other(error).into())),
+            }
+            match self.poll_fill(context) {
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(Ok(0)) => {
+                    let closed = Failure::Connection(io::ErrorKind::UnexpectedEof.into());
+                    return Poll::Ready(Err(sent.unwrap_or(closed)));
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+                Poll::Pending => return sent.map_or(Poll::Pending, |it| Poll::Ready(Err(it))),
+            }
+        }
+    }
+
+    fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let large = matches!(self.framing, Framing::Length(left) if left > LARGE_READ_BYTES as u64);
+        self.input.reserve(if large { LARGE_READ_BYTES } else { READ_BYTES });
+        pin!(self.transport.read_buf(&mut self.input)).poll(context)
+    }
+
+    /// Write the request as far as its body has come.
+    fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        if self.output.is_empty() && self.upload.is_none() {
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            while !self.output.is_empty() {
+                let written = ready!(Pin::new(&mut self.transport).poll_write(context, &self.output))?;
+                if written == 0 {
+                    return Poll::Ready(Err(io::Error::from(io::ErrorKind::WriteZero).into()));
+                }
+                self.touched = true;
+                self.output.advance(written);
+            }
+            let Some(upload) = &mut self.upload else { break };
+            match upload.poll_next(context) {
+                Poll::Ready(Ok(Some(bytes))) => self.output = bytes,
+                Poll::Ready(Ok(None)) => {
+                    let upload = self.upload.take();
+                    self.output = upload.map_or_else(Bytes::new, |it| it.end());
+                }
+                Poll::Ready(Err(failure)) => return Poll::Ready(Err(failure)),
+                Poll::Pending => {
+                    let _written_on_with_the_next_bytes =
+                        Pin::new(&mut self.transport).poll_flush(context)?;
+                    return Poll::Pending;
+                }
+            }
+        }
+        Pin::new(&mut self.transport).poll_flush(context).map_err(Failure::from)
     }
 }
 
-fn drive(
-    connection: &mut Option<Box<Connection<TokioIo<Transport>, Body>>>,
-    ended: &mut bool,
-    context: &mut Context<'_>,
-) {
-    if *ended {
-        return;
+impl Upload {
+    /// The next bytes as they go to the worker; `None` behind the last ones. A body of another length than the head tells
+    /// would be taken for the next request, or eat a part of it.
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Failure>> {
+        loop {
+            match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+                None if self.left.is_none_or(|it| it == 0) => return Poll::Ready(Ok(None)),
+                None | Some(Err(_)) => return Poll::Ready(Err(Failure::Upload)),
+                // An empty chunk would be the last one. Trailers are not passed on.
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(bytes) if !bytes.is_empty() => {
+                        return Poll::Ready(self.framed(bytes).map(Some).ok_or(Failure::Upload));
+                    }
+                    Ok(_) | Err(_) => {}
+                },
+            }
+        }
     }
-    // Its own errors are told to whoever waits for the answer, or for its body.
-    *ended = match connection {
-        Some(connection) => connection.poll_without_shutdown(context).is_ready(),
-        None => true,
-    };
+
+    fn framed(&mut self, bytes: Bytes) -> Option<Bytes> {
+        if let Some(left) = &mut self.left {
+            *left = left.checked_sub(bytes.len() as u64)?;
+            return Some(bytes);
+        }
+        let mut chunk = BytesMut::with_capacity(bytes.len() + 20);
+        chunk.extend_from_slice(format!("{:x}\r\n", bytes.len()).as_bytes());
+        chunk.extend_from_slice(&bytes);
+        chunk.extend_from_slice(b"\r\n");
+        Some(chunk.freeze())
+    }
+
+    /// What ends the body.
+    fn end(self) -> Bytes {
+        if self.left.is_none() { Bytes::from_static(b"0\r\n\r\n") } else { Bytes::new() }
+    }
 }

@@ -1,14 +1,12 @@
 //! The socket to a worker, with or without TLS.
 //!
 //! A kept connection may have been closed by the worker without the runtime knowing it yet. Before such a connection is
-//! used again, [`Probe::ask`] makes its next read ask the system itself: a request is then not written into a closed one.
+//! used again, [`Transport::is_stale`] asks the system itself: a request is then not written into a closed one.
 
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
@@ -23,47 +21,45 @@ use super::{WorkerAddress, WorkerSettings};
 /// How long a worker's machine may be silent about what was sent to it.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// Makes the next read look whether the other end has closed the connection.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Probe(Arc<AtomicBool>);
-
-impl Probe {
-    pub(super) fn ask(&self) {
-        self.0.store(true, Relaxed);
-    }
-}
-
 /// A connection to a worker.
 #[derive(Debug)]
 pub(super) enum Transport {
-    Plain(Socket),
-    Encrypted(Box<TlsStream<Socket>>),
-}
-
-/// A TCP connection that can be probed.
-#[derive(Debug)]
-pub(super) struct Socket {
-    stream: TcpStream,
-    probe: Probe,
+    Plain(TcpStream),
+    Encrypted(Box<TlsStream<TcpStream>>),
 }
 
 impl Transport {
     /// Connect; bounded by the caller.
-    pub(super) async fn open(worker: &WorkerAddress, settings: &WorkerSettings) -> io::Result<(Self, Probe)> {
+    pub(super) async fn open(worker: &WorkerAddress, settings: &WorkerSettings) -> io::Result<Self> {
         let stream = TcpStream::connect(worker.authority()).await?;
         stream.set_nodelay(true)?;
         watch_the_other_end(&stream)?;
-        let probe = Probe::default();
-        let socket = Socket { stream, probe: probe.clone() };
         if !worker.encrypted {
-            return Ok((Self::Plain(socket), probe));
+            return Ok(Self::Plain(stream));
         }
         let config =
             settings.tls.clone().ok_or_else(|| io::Error::other("there are no TLS settings for workers"))?;
         let name = worker.host.trim_start_matches('[').trim_end_matches(']');
         let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
-        let stream = TlsConnector::from(config).connect(name, socket).await?;
-        Ok((Self::Encrypted(Box::new(stream)), probe))
+        let stream = TlsConnector::from(config).connect(name, stream).await?;
+        Ok(Self::Encrypted(Box::new(stream)))
+    }
+
+    /// Whether the other end has closed it, or said something that nobody asked for.
+    pub(super) fn is_stale(&mut self) -> bool {
+        match self {
+            Self::Plain(stream) => peek(stream) != Peeked::Nothing,
+            Self::Encrypted(stream) => match peek(stream.get_ref().0) {
+                Peeked::Nothing => false,
+                Peeked::Closed => true,
+                // What belongs to TLS itself, such as a session ticket, or its end.
+                Peeked::Bytes => {
+                    let mut byte = [MaybeUninit::uninit()];
+                    let mut asleep = Context::from_waker(Waker::noop());
+                    Pin::new(stream).poll_read(&mut asleep, &mut ReadBuf::uninit(&mut byte)).is_ready()
+                }
+            },
+        }
     }
 }
 
@@ -78,60 +74,19 @@ fn watch_the_other_end(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-impl Socket {
-    /// Whether the other end has closed, by asking the system.
-    fn is_closed(&self) -> io::Result<bool> {
-        match SockRef::from(&self.stream).peek(&mut [MaybeUninit::uninit()]) {
-            Ok(count) => Ok(count == 0),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
+/// What a resting connection has to say.
+#[derive(Debug, PartialEq, Eq)]
+enum Peeked {
+    Nothing,
+    Bytes,
+    Closed,
 }
 
-impl AsyncRead for Socket {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.probe.0.load(Relaxed) {
-            self.probe.0.store(false, Relaxed);
-            if self.is_closed()? {
-                return Poll::Ready(Ok(()));
-            }
-        }
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+fn peek(stream: &TcpStream) -> Peeked {
+    match SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Peeked::Nothing,
+        Ok(1..) => Peeked::Bytes,
+        Ok(0) | Err(_) => Peeked::Closed,
     }
 }
 

@@ -90,23 +90,44 @@ impl Upload {
     }
 }
 
-/// `body` as it goes to a worker, and what tells of it unless it is complete already. A client may let us wait for
-/// `patience`.
+/// The body of a request, before a worker is asked.
+#[derive(Debug)]
+pub(super) enum Received {
+    /// There is none.
+    Nothing,
+    /// A small one, complete.
+    Whole(Bytes),
+    /// It is passed on while it comes, and what tells of it.
+    Coming(Body, Arc<Upload>),
+}
+
+impl Received {
+    /// What tells of a body that is still coming.
+    pub(super) fn upload(&self) -> Option<Arc<Upload>> {
+        match self {
+            Self::Coming(_, upload) => Some(Arc::clone(upload)),
+            Self::Nothing | Self::Whole(_) => None,
+        }
+    }
+}
+
+/// `body` as it goes to a worker. A client may let us wait for `patience`.
 ///
 /// # Errors
 /// [`Error::BodyTooSlow`] and [`Error::BodyBroken`], for small bodies.
-pub(super) async fn receive(body: Body, patience: Duration) -> Result<(Body, Option<Arc<Upload>>), Error> {
+pub(super) async fn receive(body: Body, patience: Duration) -> Result<Received, Error> {
     if body.is_end_stream() {
-        return Ok((body, None));
+        return Ok(Received::Nothing);
     }
     let is_small = body.size_hint().exact().is_some_and(|it| it <= SMALL_BYTES);
     let upload = Upload::new();
     let paced = Paced { body, upload: Arc::clone(&upload), patience, left: patience, step: 0, timer: None };
     if !is_small {
-        return Ok((Body::new(paced), Some(upload)));
+        return Ok(Received::Coming(Body::new(paced), upload));
     }
-    match paced.collect().await {
-        Ok(whole) => Ok((Body::from(whole.to_bytes()), None)),
+    // On the heap: not part of every request's memory.
+    match Box::pin(paced.collect()).await {
+        Ok(whole) => Ok(Received::Whole(whole.to_bytes())),
         Err(_told_by_the_upload) => Err(upload.fault().unwrap_or(Fault::Broken).into()),
     }
 }
@@ -191,8 +212,9 @@ mod tests {
             sleep(Duration::from_secs(pause)).await;
             Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; bytes]))
         });
-        let (mut body, upload) = receive(Body::from_stream(pieces), PATIENCE).await.unwrap();
-        let (upload, mut got) = (upload.unwrap(), 0);
+        let received = receive(Body::from_stream(pieces), PATIENCE).await.unwrap();
+        let Received::Coming(mut body, upload) = received else { panic!("{received:?}") };
+        let mut got = 0;
         while let Some(frame) = body.frame().await {
             let Ok(frame) = frame else { return Err(upload.fault().unwrap()) };
             got += frame.data_ref().unwrap().len();

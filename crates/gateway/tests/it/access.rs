@@ -115,6 +115,17 @@ async fn keys_are_optional_when_the_operator_says_so() {
     insta::assert_snapshot!("routes_by_persona_without_required_keys", told);
 }
 
+/// And nothing else does.
+#[tokio::test]
+async fn realtime_takes_the_key_as_x_api_key() {
+    let world = World::new().await;
+    let get = async |path: &str| {
+        let request = world.client.get(world.url(path)).header("x-api-key", "sb_publishable_default");
+        request.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!((get("/realtime/v1/api/ping").await, get("/rest/v1/tasks").await), (200, 401));
+}
+
 #[tokio::test]
 async fn a_missing_key_is_told_in_kong_s_words() {
     let world = World::new().await;

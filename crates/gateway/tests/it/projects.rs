@@ -81,7 +81,7 @@ async fn test_project_config_cache_ttl() {
     let mut old_answers = 0;
     while seen(&world, "localhost").await.1["version"] == 1 {
         old_answers += 1;
-        assert!(started.elapsed() < ttl + Duration::from_secs(5), "the change does not show");
+        assert!(started.elapsed() < ttl + Duration::from_secs(20), "the change does not show");
         sleep(Duration::from_millis(10)).await;
     }
     assert!(old_answers > 0, "nothing was cached");

@@ -4,22 +4,23 @@ use std::time::Duration;
 
 use gateway::{Config, Drained, ServeSettings};
 use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::world::{World, show};
+use crate::world::{World, asleep, show};
 
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(20);
 
-/// A request that a service works on for `ms`, already on its way.
-fn slow_request(world: &World, ms: u64) -> tokio::task::JoinHandle<reqwest::Result<reqwest::Response>> {
-    tokio::spawn(world.get(&format!("/rest/v1/sleep/{ms}")).send())
+/// A request that a service works on now, for `ms`, which no other test asks for.
+async fn slow_request(world: &World, ms: u64) -> tokio::task::JoinHandle<reqwest::Result<reqwest::Response>> {
+    let request = tokio::spawn(world.get(&format!("/rest/v1/sleep/{ms}")).send());
+    asleep(ms).await;
+    request
 }
 
 #[tokio::test]
 async fn test_graceful_shutdown_completes_inflight() {
     let world = World::new().await;
-    let request = slow_request(&world, 300);
-    sleep(Duration::from_millis(100)).await;
+    let request = slow_request(&world, 301).await;
     world.shutdown.cancel();
     let response = request.await.unwrap().unwrap();
     assert_eq!(response.status(), 200);
@@ -31,11 +32,13 @@ async fn test_graceful_shutdown_completes_inflight() {
 #[tokio::test]
 async fn test_graceful_shutdown_rejects_new() {
     let world = World::new().await;
-    let request = slow_request(&world, 500);
-    sleep(Duration::from_millis(100)).await;
+    let request = slow_request(&world, 501).await;
     world.shutdown.cancel();
-    sleep(Duration::from_millis(100)).await;
-    TcpStream::connect(world.address).await.unwrap_err();
+    let deadline = Instant::now() + SOON;
+    while TcpStream::connect(world.address).await.is_ok() {
+        assert!(Instant::now() < deadline && !request.is_finished(), "connections are taken to the end");
+        sleep(Duration::from_millis(5)).await;
+    }
     assert_eq!(request.await.unwrap().unwrap().status(), 200);
     timeout(SOON, world.server).await.unwrap().unwrap();
 }
@@ -54,8 +57,7 @@ async fn idle_connections_do_not_delay_the_end() {
 async fn what_does_not_finish_in_time_is_cut() {
     let settings = ServeSettings { drain_deadline: Duration::from_millis(100), ..ServeSettings::default() };
     let world = World::with(Config::default(), settings).await;
-    let request = slow_request(&world, 60_000);
-    sleep(Duration::from_millis(100)).await;
+    let request = slow_request(&world, 60_001).await;
     world.shutdown.cancel();
     assert_eq!(timeout(SOON, world.server).await.unwrap().unwrap(), Drained { finished: 0, cut: 1 });
     assert!(request.await.unwrap().is_err());

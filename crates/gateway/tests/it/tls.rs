@@ -28,7 +28,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::world::World;
 
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(20);
 
 /// An authority of the test's own, and a folder for what it signs.
 pub(crate) struct Authority {
@@ -277,8 +277,8 @@ async fn encrypted_requests_in_flight_finish_when_the_server_stops() {
     assert!(ask(&mut idle, "a.test", "/health", "").await.starts_with("HTTP/1.1 200"));
     let half_open = TcpStream::connect(secure.address).await.unwrap();
     let mut stream = secure.connect("a.test", authority.http1()).await.unwrap();
-    let request = tokio::spawn(async move { ask(&mut stream, "a.test", "/rest/v1/sleep/500", "").await });
-    sleep(Duration::from_millis(200)).await;
+    let request = tokio::spawn(async move { ask(&mut stream, "a.test", "/rest/v1/sleep/502", "").await });
+    crate::world::asleep(502).await;
     secure.world.shutdown.cancel();
     assert!(request.await.unwrap().ends_with("slept"));
     assert_eq!(timeout(SOON, secure.server).await.unwrap().unwrap(), Drained { finished: 1, cut: 0 });

@@ -1,6 +1,6 @@
 //! What the tests share: two projects with real keys, a directory in memory, services that echo, and a gateway on a port.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -234,7 +234,22 @@ async fn panic() -> StatusCode {
     panic!("as the test wants")
 }
 
+/// The naps that were begun, by length.
+static ASLEEP: Mutex<BTreeSet<u64>> = Mutex::new(BTreeSet::new());
+
+/// Until somebody has asked for a nap of `ms`.
+pub(crate) async fn asleep(ms: u64) {
+    for _ in 0..4000 {
+        if ASLEEP.lock().unwrap().contains(&ms) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("nobody asked for {ms} ms");
+}
+
 async fn sleep(axum::extract::Path(ms): axum::extract::Path<u64>) -> &'static str {
+    ASLEEP.lock().unwrap().insert(ms);
     tokio::time::sleep(Duration::from_millis(ms)).await;
     "slept"
 }

@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 use super::cluster::{listed, proxy, read_head, shelf, until, worker};
 use crate::world::{World, now, token};
 
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(20);
 
 /// A proxy before one worker with these routes.
 async fn cluster(routes: Router) -> (World, World) {

@@ -37,7 +37,7 @@ async fn test_dynamic_worker_discovery() {
     feed.send(vec![listed(first.address), listed(second.address)]).await.unwrap();
     while second.asked() == 0 {
         assert_eq!(proxy.get("/rest/v1/x").send().await.unwrap().status(), 200);
-        assert!(began.elapsed() < Duration::from_secs(2), "a new worker is found in less");
+        assert!(began.elapsed() < Duration::from_secs(20), "a new worker is not found");
     }
 
     feed.send(vec![listed(second.address)]).await.unwrap();
@@ -52,7 +52,7 @@ async fn test_dynamic_worker_discovery() {
     assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().as_str()), (200, "slept"));
     // Nothing holds its connections now; it can stop at once.
     first.shutdown.cancel();
-    let drained = timeout(Duration::from_secs(5), first.server).await.unwrap().unwrap();
+    let drained = timeout(Duration::from_secs(20), first.server).await.unwrap().unwrap();
     assert_eq!(drained.cut, 0);
 }
 

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 use super::cluster::{listed, proxy, shelf, worker};
 use crate::world::World;
 
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(20);
 
 /// A proxy with two lanes to one worker.
 async fn cluster(body_timeout: Duration) -> (World, Workers, World) {

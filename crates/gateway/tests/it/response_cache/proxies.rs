@@ -41,7 +41,7 @@ async fn raw(gate: &Gate, target: &str, token: &str) -> String {
     stream.write_all(head.as_bytes()).await.unwrap();
     let (mut text, mut part) = (String::new(), [0; 4096]);
     while !text.ends_with('}') && !text.ends_with(']') {
-        let read = timeout(Duration::from_secs(10), stream.read(&mut part)).await.unwrap().unwrap();
+        let read = timeout(Duration::from_secs(30), stream.read(&mut part)).await.unwrap().unwrap();
         assert!(read > 0, "{text}");
         text.push_str(std::str::from_utf8(&part[..read]).unwrap());
     }

@@ -1,0 +1,243 @@
+//! Answers of workers as they stand on the wire: HTTP/1.1 (RFC 9112), read from a buffer that grows. Pure.
+//!
+//! Heads are split by `httparse`; what this adds is where a body ends. Whatever is not beyond doubt, such as two different
+//! lengths, is malformed: the connection is closed then, and no byte behind it is taken for the next answer.
+
+use std::mem::MaybeUninit;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use httparse::{ParserConfig, Status};
+
+/// The largest head of an answer, and the largest trailer section, in bytes.
+const MAX_HEAD_BYTES: usize = 128 * 1024;
+/// Headers of one answer.
+const MAX_HEADERS: usize = 128;
+/// The longest line before a chunk: its size, and extensions that nobody reads.
+const MAX_CHUNK_LINE_BYTES: usize = 1024;
+/// Room for the headers that a gateway adds to an answer.
+const ADDED_HEADERS: usize = 8;
+
+/// An answer that is no HTTP/1.x, or whose end cannot be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("malformed answer: {0}")]
+pub(super) struct Malformed(&'static str);
+
+/// The head of an answer.
+#[derive(Debug)]
+pub(super) struct AnswerHead {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) framing: Framing,
+    /// Whether another answer may follow on the connection.
+    pub(super) keeps: bool,
+}
+
+/// What is still to come of an answer's body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    Ended,
+    /// So many bytes.
+    Length(u64),
+    Chunked(Chunk),
+    /// All until the connection's end.
+    UntilClose,
+}
+
+/// Where in a chunked body the next byte stands (RFC 9112 §7.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Chunk {
+    Size,
+    Data(u64),
+    DataEnd,
+    /// Behind the last chunk; so many bytes of trailers were thrown away.
+    Trailers(usize),
+}
+
+impl AnswerHead {
+    /// The head at the beginning of `input`, which it is taken from; `None` if it is not complete. Informational ones
+    /// (1xx) are skipped, but for 101, which ends HTTP on the connection.
+    pub(super) fn take(input: &mut BytesMut, to_head: bool) -> Result<Option<Self>, Malformed> {
+        loop {
+            let Some(head) = Self::take_any(input, to_head)? else { return Ok(None) };
+            if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
+                return Ok(Some(head));
+            }
+        }
+    }
+
+    fn take_any(input: &mut BytesMut, to_head: bool) -> Result<Option<Self>, Malformed> {
+        if input.is_empty() {
+            return Ok(None);
+        }
+        let mut lines = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+        let mut spans = [Span::default(); MAX_HEADERS];
+        let mut response = httparse::Response::new(&mut []);
+        let parsed =
+            ParserConfig::default().parse_response_with_uninit_headers(&mut response, input, &mut lines);
+        let length = match parsed.map_err(|_| Malformed("its head"))? {
+            Status::Complete(length) => length,
+            Status::Partial if input.len() < MAX_HEAD_BYTES => return Ok(None),
+            Status::Partial => return Err(Malformed("its head is too large")),
+        };
+        let count = response.headers.len();
+        let (mut headers, is_1_1) =
+            (HeaderMap::with_capacity(count + ADDED_HEADERS), response.version == Some(1));
+        let status =
+            response.code.and_then(|it| StatusCode::from_u16(it).ok()).ok_or(Malformed("its status"))?;
+        for (line, span) in response.headers.iter().zip(&mut spans) {
+            *span = Span::of(line, input);
+        }
+        let head = input.split_to(length).freeze();
+        for span in spans.iter().take(count) {
+            let (name, value) = span.parts(&head).ok_or(Malformed("a header"))?;
+            headers.append(name, value);
+        }
+        let framing = framing(status, &headers, to_head)?;
+        let keeps = is_1_1 && framing != Framing::UntilClose && !super::head::says_close(&headers);
+        Ok(Some(Self { status, headers, framing, keeps }))
+    }
+}
+
+/// Where a header's name and value stand in the head.
+#[derive(Debug, Clone, Copy, Default)]
+struct Span {
+    name: (usize, usize),
+    value: (usize, usize),
+}
+
+impl Span {
+    fn of(line: &httparse::Header<'_>, input: &[u8]) -> Self {
+        let at = |part: &[u8]| {
+            let from = (part.as_ptr() as usize).saturating_sub(input.as_ptr() as usize);
+            (from, from + part.len())
+        };
+        // An empty value points nowhere.
+        let value = if line.value.is_empty() { (0, 0) } else { at(line.value) };
+        Self { name: at(line.name.as_bytes()), value }
+    }
+
+    fn parts(&self, head: &Bytes) -> Option<(HeaderName, HeaderValue)> {
+        let name = HeaderName::from_bytes(head.get(self.name.0..self.name.1)?).ok()?;
+        let value = HeaderValue::from_maybe_shared(head.slice(self.value.0..self.value.1)).ok()?;
+        Some((name, value))
+    }
+}
+
+/// How the body of an answer ends (RFC 9112 §6.3).
+fn framing(status: StatusCode, headers: &HeaderMap, to_head: bool) -> Result<Framing, Malformed> {
+    let length = length(headers)?;
+    let coded = headers.get_all(header::TRANSFER_ENCODING).iter().next_back();
+    if to_head || status.is_informational() || matches!(status.as_u16(), 204 | 304) {
+        return Ok(Framing::Ended);
+    }
+    match (coded, length) {
+        (Some(_), Some(_)) => Err(Malformed("a length and a transfer coding")),
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {
+            Ok(Framing::Chunked(Chunk::Size))
+        }
+        (Some(_), None) => Err(Malformed("its transfer coding")),
+        (None, Some(0)) => Ok(Framing::Ended),
+        (None, Some(length)) => Ok(Framing::Length(length)),
+        (None, None) => Ok(Framing::UntilClose),
+    }
+}
+
+fn length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
+    let mut told = None;
+    for value in headers.get_all(header::CONTENT_LENGTH) {
+        let digits = value.to_str().ok().filter(|it| it.bytes().all(|it| it.is_ascii_digit()));
+        let length: u64 = digits.and_then(|it| it.parse().ok()).ok_or(Malformed("its length"))?;
+        if told.replace(length).is_some_and(|it| it != length) {
+            return Err(Malformed("two lengths"));
+        }
+    }
+    Ok(told)
+}
+
+impl Framing {
+    pub(super) fn is_ended(self) -> bool {
+        self == Self::Ended
+    }
+
+    /// Take the next bytes of the body from `input`; `None` when it has ended, or more must be read first.
+    pub(super) fn take(&mut self, input: &mut BytesMut) -> Result<Option<Bytes>, Malformed> {
+        loop {
+            match self {
+                Self::Ended => return Ok(None),
+                Self::UntilClose => return Ok((!input.is_empty()).then(|| input.split().freeze())),
+                Self::Length(left) => {
+                    let taken = take_up_to(left, input);
+                    if *left == 0 {
+                        *self = Self::Ended;
+                    }
+                    return Ok(taken);
+                }
+                Self::Chunked(Chunk::Data(left)) => {
+                    let taken = take_up_to(left, input);
+                    if *left == 0 {
+                        *self = Self::Chunked(Chunk::DataEnd);
+                    }
+                    return Ok(taken);
+                }
+                Self::Chunked(chunk) => match chunk.step(input)? {
+                    Step::More => return Ok(None),
+                    Step::On(next) => *self = Self::Chunked(next),
+                    Step::End => *self = Self::Ended,
+                },
+            }
+        }
+    }
+}
+
+/// At most `left` bytes, by which it shrinks.
+fn take_up_to(left: &mut u64, input: &mut BytesMut) -> Option<Bytes> {
+    let count = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
+    *left -= count as u64;
+    (count > 0).then(|| input.split_to(count).freeze())
+}
+
+/// What comes of the bytes between chunks.
+enum Step {
+    /// More must be read.
+    More,
+    On(Chunk),
+    End,
+}
+
+impl Chunk {
+    /// Over one line between chunks.
+    fn step(self, input: &mut BytesMut) -> Result<Step, Malformed> {
+        let max = if matches!(self, Self::Trailers(_)) { MAX_HEAD_BYTES } else { MAX_CHUNK_LINE_BYTES };
+        let Some(end) = input.iter().take(max).position(|it| *it == b'\n') else {
+            return if input.len() < max { Ok(Step::More) } else { Err(Malformed("a line of its chunks")) };
+        };
+        let taken = input.split_to(end + 1);
+        let line = taken.strip_suffix(b"\r\n").ok_or(Malformed("a line of its chunks"))?;
+        match self {
+            Self::Size | Self::Data(_) => match chunk_size(line).ok_or(Malformed("the size of a chunk"))? {
+                0 => Ok(Step::On(Self::Trailers(0))),
+                size => Ok(Step::On(Self::Data(size))),
+            },
+            Self::DataEnd if line.is_empty() => Ok(Step::On(Self::Size)),
+            Self::DataEnd => Err(Malformed("the end of a chunk")),
+            Self::Trailers(_) if line.is_empty() => Ok(Step::End),
+            Self::Trailers(before) if before + taken.remaining() <= MAX_HEAD_BYTES => {
+                Ok(Step::On(Self::Trailers(before + taken.remaining())))
+            }
+            Self::Trailers(_) => Err(Malformed("its trailers are too large")),
+        }
+    }
+}
+
+/// The size before a chunk: hexadecimal digits, then extensions if any.
+fn chunk_size(line: &[u8]) -> Option<u64> {
+    let digits = line.split(|it| b"; \t".contains(it)).next()?;
+    if digits.is_empty() || digits.len() > 16 || !digits.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+}
+
+#[cfg(test)]
+mod tests;
