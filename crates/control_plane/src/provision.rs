@@ -89,6 +89,7 @@ fn project_migrations() -> Runner {
         ("V4__realtime_publication", include_str!("../migrations/project/V4__realtime_publication.sql")),
         ("V5__policy_watch", include_str!("../migrations/project/V5__policy_watch.sql")),
         ("V6__dropped_policy_watch", include_str!("../migrations/project/V6__dropped_policy_watch.sql")),
+        ("V7__publication_roots", include_str!("../migrations/project/V7__publication_roots.sql")),
     ])
 }
 

@@ -16,7 +16,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
-pub use slots::{Slot, Slots};
+pub use slots::{Publication, Slot, Slots};
 pub use stream::{Start, Stream};
 
 pub use crate::replicas::Lsn;

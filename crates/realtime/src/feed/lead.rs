@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use store::replication::{Lsn, Slots, Start, Stream};
+use store::replication::{Lsn, Publication, Slots, Start, Stream};
 use store::{Error, PgError};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 
@@ -62,6 +62,8 @@ pub(super) struct Leader<'a> {
     pub(super) entry: &'a Arc<Entry>,
     pub(super) herald: &'a Herald<'a>,
     pub(super) memory: &'a mut Memory,
+    /// What the last stream read.
+    pub(super) publications: Vec<Publication>,
 }
 
 impl Leader<'_> {
@@ -110,19 +112,49 @@ impl Leader<'_> {
 
     async fn read(&mut self, renews: bool) -> Result<Infallible, Stop> {
         let slots = Slots::open(&self.ground.server, &self.entry.database).await?;
+        self.keep_roots(&slots).await?;
         let publications = slots.publications(&PUBLICATIONS).await?;
         if publications.is_empty() {
             return Err(Stop::NoPublication);
         }
         let stream = self.open(&slots, &publications, renews).await?;
+        // What was written while a publication was not there, or not read, came to nobody.
+        let is_other = !self.publications.is_empty() && self.publications != publications;
+        if is_other && self.memory.is_promised {
+            self.herald.gap().await;
+            self.entry.gap();
+        }
+        self.publications.clone_from(&publications);
         self.herald.begin(self.memory.position).await;
         self.memory.is_promised = true;
         self.entry.succeeds();
         self.pump(stream, &slots, &publications).await
     }
 
+    /// Rows of partitions are told as rows of the table that people published, whose policies decide who sees them; also
+    /// when somebody has made the publication anew.
+    async fn keep_roots(&self, slots: &Slots) -> Result<(), Error> {
+        let [ours, _] = PUBLICATIONS;
+        match slots.publish_via_root(ours).await {
+            Ok(false) => {}
+            Ok(true) => {
+                tracing::info!(project.id = %self.entry.project, "rows of partitions are published as their tables'");
+            }
+            Err(Error::Statement(error)) => {
+                tracing::warn!(project.id = %self.entry.project, %error, "rows of partitions are published under their names");
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
     /// The stream, from where this process or the slot stands.
-    async fn open(&mut self, slots: &Slots, publications: &[String], renews: bool) -> Result<Stream, Error> {
+    async fn open(
+        &mut self,
+        slots: &Slots,
+        publications: &[Publication],
+        renews: bool,
+    ) -> Result<Stream, Error> {
         let name = slot::name(&self.ground.locks, &self.entry.project);
         let found = slots.find(&name).await?;
         let plan = match slot::plan(found.as_ref(), !self.memory.is_promised, &self.ground.settings) {
@@ -144,7 +176,8 @@ impl Leader<'_> {
                 self.entry.gap();
             }
         }
-        let start = Start { slot: name, publications: publications.to_vec(), from: self.memory.safe };
+        let publications = publications.iter().map(|it| it.name.clone()).collect();
+        let start = Start { slot: name, publications, from: self.memory.safe };
         patiently(|| Stream::start(&self.ground.server, &self.entry.database, &start)).await
     }
 
@@ -152,7 +185,7 @@ impl Leader<'_> {
         &mut self,
         mut stream: Stream,
         slots: &Slots,
-        publications: &[String],
+        publications: &[Publication],
     ) -> Result<Infallible, Stop> {
         let is_fresh = self.memory.position == Position::default();
         let oldest = is_fresh.then(|| self.entry.since - RECENT);
@@ -215,11 +248,12 @@ impl Leader<'_> {
     }
 
     /// Measure the slot; the publications that there are now.
-    async fn look(&self, slots: &Slots) -> Result<Vec<String>, Error> {
+    async fn look(&self, slots: &Slots) -> Result<Vec<Publication>, Error> {
         let name = slot::name(&self.ground.locks, &self.entry.project);
         if let Some(slot) = slots.find(&name).await? {
             measure(&self.entry.database, slot.lag_bytes, slot.held_bytes);
         }
+        self.keep_roots(slots).await?;
         slots.publications(&PUBLICATIONS).await
     }
 

@@ -100,7 +100,7 @@ impl Member {
         let Self { shared, entry, messages, memory } = self;
         let ground = &shared.ground;
         let herald = Herald::new(&ground.redis, entry);
-        let mut leader = Leader { ground, entry, herald: &herald, memory };
+        let mut leader = Leader { ground, entry, herald: &herald, memory, publications: Vec::new() };
         metrics::gauge!("madbase_realtime_feeds_led").increment(1.0);
         let next = tokio::select! {
             biased;

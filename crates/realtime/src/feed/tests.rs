@@ -164,7 +164,8 @@ fn shown(change: &crate::change::Change) -> String {
         Value::Text(it) => String::from_utf8_lossy(it).into_owned(),
     };
     let values = change.new.as_ref().or(change.old.as_ref()).unwrap();
-    format!("{sign}{}", values.iter().map(one).collect::<Vec<_>>().join("|"))
+    let table = if change.table.name == "notes" { String::new() } else { format!("{}:", change.table.name) };
+    format!("{sign}{table}{}", values.iter().map(one).collect::<Vec<_>>().join("|"))
 }
 
 /// A project with a published table `notes (id int primary key)`.

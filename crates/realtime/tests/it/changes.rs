@@ -1,9 +1,13 @@
 //! Database changes as clients meet them: rows are written by SQL and come by PostgreSQL's stream.
 
+use std::time::Duration;
+
 use realtime::Config;
 use serde_json::{Value, json};
 use store::Redis;
 use testkit::TestProject;
+use tokio::time::{sleep, timeout};
+use tokio_tungstenite::tungstenite::Message;
 use uuid::Uuid;
 
 use crate::world::{Client, World, open, secs, token};
@@ -136,5 +140,112 @@ fn users_are_told_of_the_rows_that_policies_show_them() {
         assert_eq!(change(&mut ben_client).await.1, json!(["INSERT", bens, null]));
         assert_eq!(change(&mut ben_client).await.1, json!(["DELETE", null, {"id": 30}]));
         ben_client.hears_nothing().await;
+    });
+}
+
+#[test]
+fn rows_of_partitions_are_decided_by_the_policies_of_the_published_table() {
+    testkit::run(async {
+        let test = testkit::project("parted").await;
+        let sql = "create table public.parts (id int primary key, owner uuid) partition by range (id);
+            create table public.parts_1 partition of public.parts for values from (0) to (100);
+            alter table public.parts enable row level security;
+            create policy own on public.parts for select using (owner = auth.uid());
+            create table public.alone (id int primary key, owner uuid) partition by range (id);
+            create table public.alone_1 partition of public.alone for values from (0) to (100);
+            alter table public.alone_1 enable row level security;
+            create policy own on public.alone_1 for select using (owner = auth.uid());
+            alter publication supabase_realtime add table public.parts, public.alone_1;";
+        test.owner().await.batch_execute(sql).await.unwrap();
+        let world = World::new(&test).await;
+        let (ada, ben) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let (mut ada_client, _, told) = follow(&world, ada, json!([{"event": "*", "table": "parts"}])).await;
+        assert_eq!(told["status"], "ok", "{told}");
+        let (mut ben_client, _, _) = follow(&world, ben, json!([{"event": "*", "schema": "public"}])).await;
+        let rows = |table: &str| format!("insert into {table} values (1, '{ada}'), (2, '{ben}');");
+        let sql = format!("{}{}", rows("parts"), rows("alone"));
+        test.owner().await.batch_execute(&sql).await.unwrap();
+        // A row that is gone when it is decided about is shown to nobody: one after the other.
+        let record = |id: u32, owner: Uuid| json!({"id": id, "owner": owner});
+        assert_eq!(change(&mut ada_client).await.1, json!(["INSERT", record(1, ada), null]));
+        let mut bens = vec![named(&mut ben_client).await, named(&mut ben_client).await];
+        test.owner().await.batch_execute("update parts set id = id + 10").await.unwrap();
+        assert_eq!(change(&mut ada_client).await.1, json!(["UPDATE", record(11, ada), {"id": 1}]));
+        bens.push(named(&mut ben_client).await);
+        test.owner().await.batch_execute("delete from parts where id = 12").await.unwrap();
+        assert_eq!(change(&mut ada_client).await.1, json!(["DELETE", null, {"id": 12}]));
+        bens.push(named(&mut ben_client).await);
+        let expected = [
+            json!(["parts", "INSERT", record(2, ben)]),
+            json!(["alone_1", "INSERT", record(2, ben)]),
+            json!(["parts", "UPDATE", record(12, ben)]),
+            json!(["parts", "DELETE", null]),
+        ];
+        assert_eq!(bens, expected);
+        ben_client.hears_nothing().await;
+    });
+}
+
+/// Table, type and record of the next change.
+async fn named(client: &mut Client) -> Value {
+    let data = client.event().await.payload["data"].clone();
+    json!([data["table"], data["type"], data["record"]])
+}
+
+/// The id of the next row that `client` is told of; none when its connection has ended.
+async fn id_of_next(client: &mut Client) -> Option<u64> {
+    use futures_util::StreamExt as _;
+    loop {
+        let frame = timeout(Duration::from_secs(30), client.stream.next()).await.expect("nothing comes");
+        match frame {
+            Some(Ok(Message::Text(text))) => {
+                let told: Value = serde_json::from_str(&text).unwrap();
+                if told[3] == "postgres_changes" {
+                    return told[4]["data"]["record"]["id"].as_u64();
+                }
+            }
+            Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
+            Some(Ok(_)) => {}
+        }
+    }
+}
+
+// REQ K3: 100 % delivered to who reads, whatever the others do.
+#[test]
+fn a_burst_comes_as_a_whole_to_who_reads_also_beside_one_who_does_not() {
+    const ROWS: u64 = 20_000;
+    testkit::run(async {
+        let test = testkit::project("burst").await;
+        let sql = "create table public.events (id int8 primary key, body text);
+            alter publication supabase_realtime add table public.events;";
+        test.owner().await.batch_execute(sql).await.unwrap();
+        let config = Config { max_waiting_bytes: 512 * 1024, ..Config::default() };
+        let world = World::with(&test, open(), config, &Redis::none()).await;
+        let wanted = json!([{"event": "INSERT", "schema": "public", "table": "events"}]);
+        let (mut quick, _, _) = follow(&world, Uuid::from_u128(1), wanted.clone()).await;
+        let (mut slow, _, _) = follow(&world, Uuid::from_u128(2), wanted.clone()).await;
+        let (mut stuck, _, _) = follow(&world, Uuid::from_u128(3), wanted).await;
+        let sql =
+            format!("insert into events select it, repeat('x', 1000) from generate_series(1, {ROWS}) it");
+        test.owner().await.batch_execute(&sql).await.unwrap();
+        let reading = async {
+            for id in 1..=ROWS {
+                assert_eq!(id_of_next(&mut quick).await, Some(id));
+            }
+        };
+        let dawdling = async {
+            for id in 1..=ROWS {
+                if id % 5000 == 1 {
+                    sleep(Duration::from_secs(1)).await;
+                }
+                assert_eq!(id_of_next(&mut slow).await, Some(id));
+            }
+        };
+        tokio::join!(reading, dawdling);
+        let mut last = 0;
+        while let Some(id) = id_of_next(&mut stuck).await {
+            last = id;
+        }
+        assert!(last < ROWS, "who does not read is closed");
     });
 }

@@ -39,6 +39,15 @@ pub struct Slot {
     pub is_lost: bool,
 }
 
+/// A publication; one that is dropped and made anew has another number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publication {
+    /// Its name.
+    pub name: String,
+    /// Its number in `pg_publication`.
+    pub oid: u32,
+}
+
 /// Slots, and a connection to one database of their server.
 #[derive(Debug)]
 pub struct Slots {
@@ -141,11 +150,31 @@ impl Slots {
     ///
     /// # Errors
     /// As [`Slots::find`].
-    pub async fn publications(&self, names: &[&str]) -> Result<Vec<String>, Error> {
-        let text = "select it from unnest($1::text[]) with ordinality as all_names (it, idx) \
-            where it in (select pubname::text from pg_catalog.pg_publication) order by idx";
+    pub async fn publications(&self, names: &[&str]) -> Result<Vec<Publication>, Error> {
+        let text = "select p.pubname::text, p.oid from unnest($1::text[]) with ordinality as it (name, idx) \
+            join pg_catalog.pg_publication as p on p.pubname = it.name order by it.idx";
         let asking = async { Ok(self.client.query(text, &[&names]).await?) };
-        Ok(in_time(ANSWER_TIMEOUT, asking).await?.iter().map(|it| it.get(0)).collect())
+        let found = in_time(ANSWER_TIMEOUT, asking).await?;
+        Ok(found.iter().map(|it| Publication { name: it.get(0), oid: it.get(1) }).collect())
+    }
+
+    /// From now on the publication `name`, if there is one, tells rows of partitions as rows of the topmost partitioned table
+    /// that is published; whether that was otherwise before.
+    ///
+    /// # Errors
+    /// [`Error::Statement`] when the login may not alter it (SQLSTATE 42501), and as [`Slots::find`].
+    pub async fn publish_via_root(&self, name: &str) -> Result<bool, Error> {
+        let text = "select from pg_catalog.pg_publication where pubname = $1 and not pubviaroot";
+        let altering = async {
+            let is_other = self.client.query_opt(text, &[&name]).await?.is_some();
+            if is_other {
+                let name = format!("\"{}\"", name.replace('"', "\"\""));
+                let text = format!("alter publication {name} set (publish_via_partition_root = true)");
+                self.client.batch_execute(&text).await?;
+            }
+            Ok(is_other)
+        };
+        in_time(ANSWER_TIMEOUT, altering).await
     }
 }
 

@@ -246,7 +246,15 @@ fn refusals_are_told_by_their_codes() {
         assert!(!slots.remove(&format!("{}_none", db.name)).await.unwrap());
         assert!(slots.publications(&["feed"]).await.unwrap().is_empty());
         db.execute("create publication feed").await;
-        assert_eq!(slots.publications(&["none", "feed"]).await.unwrap(), ["feed"]);
+        let [feed] = &*slots.publications(&["none", "feed"]).await.unwrap() else { panic!("not one") };
+        assert_eq!(feed.name, "feed");
+        // Made anew it is another one.
+        assert!(slots.publish_via_root("feed").await.unwrap());
+        assert!(!slots.publish_via_root("feed").await.unwrap());
+        assert!(!slots.publish_via_root("none").await.unwrap());
+        db.execute("drop publication feed").await;
+        db.execute("create publication feed").await;
+        assert_ne!(slots.publications(&["feed"]).await.unwrap(), std::slice::from_ref(feed));
         let name = format!("{}_slot", db.name);
         // Somebody writes and does not end: the slot must wait for it.
         let busy = db.admin().await;

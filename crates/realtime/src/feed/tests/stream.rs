@@ -95,6 +95,66 @@ fn a_publication_that_is_made_again_is_read_again() {
     });
 }
 
+// What is written meanwhile comes, or a gap is told.
+#[test]
+fn nothing_is_lost_in_silence_when_a_publication_is_made_again() {
+    testkit::run(async {
+        let project = project("anew").await;
+        let node = Node::start(&project, None, quick()).live().await;
+        let rows = insert(&project, 0..1).await;
+        node.saw(&rows).await;
+        let owner = project.owner().await;
+        for (round, pause) in [(1, 0), (2, 0), (3, 3)] {
+            let (seen, gaps) = (node.rows().len(), node.gaps());
+            owner.batch_execute("drop publication supabase_realtime").await.unwrap();
+            if round > 1 {
+                // Long enough to be noticed, or with something written meanwhile.
+                insert(&project, -round..1 - round).await;
+                sleep(quick().check_every * pause).await;
+            }
+            owner.batch_execute("create publication supabase_realtime for table notes").await.unwrap();
+            insert(&project, round..round + 1).await;
+            eventually(async || {
+                let came = node.rows().len() - seen;
+                if came == 2 || node.gaps() > gaps { Ok(()) } else { Err(format!("{round}: {came} came")) }
+            })
+            .await;
+        }
+        // And then they come again.
+        let after = format!("+{}", 1000);
+        insert(&project, 1000..1001).await;
+        eventually(async || if node.rows().contains(&after) { Ok(()) } else { Err("nothing".to_owned()) })
+            .await;
+        node.close().await;
+    });
+}
+
+// A publication that people made themselves does not say so.
+#[test]
+fn rows_of_partitions_are_told_as_rows_of_the_published_table() {
+    testkit::run(async {
+        let project = project("parts").await;
+        let owner = project.owner().await;
+        let text = "create table logs (id int, kind text, primary key (kind, id)) partition by list (kind);
+            create table logs_a (kind text not null, id int not null);
+            alter table logs attach partition logs_a for values in ('a');
+            create table alone (id int primary key) partition by range (id);
+            create table alone_1 partition of alone for values from (0) to (10);
+            drop publication supabase_realtime;
+            create publication supabase_realtime for table logs, alone_1";
+        owner.batch_execute(text).await.unwrap();
+        let node = Node::start(&project, None, quick()).live().await;
+        // Other columns in another order, and a partition that comes later.
+        owner.batch_execute("insert into logs values (1, 'a')").await.unwrap();
+        let later =
+            "create table logs_b partition of logs for values in ('b'); insert into logs values (2, 'b');
+            update logs set id = 3 where id = 2; insert into alone values (4)";
+        owner.batch_execute(later).await.unwrap();
+        node.saw(&["+logs:1|a", "+logs:2|b", "*logs:3|b", "+alone_1:4"].map(str::to_owned)).await;
+        node.close().await;
+    });
+}
+
 // REQ C12: kept answers are not older than what the stream has told.
 #[test]
 fn caches_hear_of_what_is_written_by_sql() {
