@@ -29,7 +29,7 @@ fn spec() -> CacheSpec {
 }
 
 async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(30);
     while !done().await {
         assert!(Instant::now() < deadline, "not in time: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -89,7 +89,8 @@ fn nobody_waits_for_a_dead_redis_and_nothing_of_before_is_believed_after() {
         for round in 0..100_u32 {
             assert_eq!(load(&cache, &format!("y{round}"), round).await, round);
         }
-        assert!(started.elapsed() < Duration::from_millis(50), "{:?}", started.elapsed());
+        // A tenth of what it is when each waits as long as Redis may take to answer.
+        assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
         assert_eq!(load(&cache, "x", 9).await, 1, "L1 goes on");
         cache.invalidate(&"x".to_owned()).await;
         server.restart().await;
@@ -196,7 +197,7 @@ fn a_subscriber_hears_of_the_gap_when_redis_comes_back() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        let heard = tokio::time::timeout(Duration::from_secs(10), messages.next());
+        let heard = tokio::time::timeout(Duration::from_secs(30), messages.next());
         let heard = tokio::select! { it = heard => it.unwrap(), () = speaking => None };
         assert_eq!(heard, Some(Notification::Message("c".into())));
     });

