@@ -174,7 +174,9 @@ fn a_server_that_must_be_writable_is_looked_for_among_the_hosts() {
 #[test]
 fn many_projects_share_the_connections_of_one_process() {
     run(|db| async move {
-        let settings = PoolSettings { max_connections: 8, ..PoolSettings::default() };
+        // Connections take their time to open on a busy machine, and thirty projects wait for eight.
+        let acquire_timeout = Duration::from_secs(60);
+        let settings = PoolSettings { max_connections: 8, acquire_timeout, ..PoolSettings::default() };
         let databases = db.databases(settings);
         let (most, done) = (Arc::new(AtomicI64::new(0)), tokio_util::sync::CancellationToken::new());
         let watching = {

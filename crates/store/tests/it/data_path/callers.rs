@@ -210,8 +210,7 @@ fn a_long_read_is_cancelled_when_its_caller_leaves_and_others_do_not_notice() {
                 join_all((0..20).map(|_| database.read(&none, &quick))).await
             };
             let both = async { tokio::join!(leave, others).1 };
-            let others =
-                timeout(STARVED, both).await.expect("nobody waits for the endless one");
+            let others = timeout(STARVED, both).await.expect("nobody waits for the endless one");
             assert!(others.into_iter().all(|it| single(&it.unwrap()) == "quick"));
         }
         let admin = db.admin().await;
