@@ -419,6 +419,19 @@ fn inner_uri(uri: &Uri, cut_bytes: usize) -> Uri {
 mod tests {
     use super::*;
 
+    /// Size and alignment of what `ask` returns, without asking.
+    fn layout<A, B, F: Future>(_ask: fn(A, B) -> F) -> (usize, usize) {
+        (size_of::<F>(), align_of::<F>())
+    }
+
+    #[test]
+    fn a_request_lies_in_ordinary_memory() {
+        let (size, align) = layout(enter);
+        // A timer of the runtime in it would ask for 128, which allocators serve by a detour.
+        assert!(align <= 16, "{align}");
+        assert!(size <= 3200, "{size}");
+    }
+
     #[test]
     fn services_see_their_own_paths() {
         let check = |uri: &'static str, cut| inner_uri(&Uri::from_static(uri), cut).to_string();

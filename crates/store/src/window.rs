@@ -10,6 +10,7 @@
 //!
 //! In Redis: a hash `{key}`, count by step of a thirtieth of the window. The oldest step counts whole until it has left.
 
+mod places;
 mod script;
 mod slot;
 mod teller;
@@ -23,6 +24,7 @@ use tokio::time::Instant;
 use tokio_util::sync::DropGuard;
 
 use crate::Redis;
+use places::Places;
 use slot::{Slot, Step};
 use teller::Untold;
 
@@ -32,6 +34,8 @@ pub struct Windows {
     redis: Redis,
     per: Duration,
     slots: Cache<[u64; 2], Arc<Slot>>,
+    /// In front of `slots`.
+    places: Arc<Places>,
     hashers: [RandomState; 2],
     untold: Arc<Untold>,
     _ends: Arc<DropGuard>,
@@ -71,6 +75,7 @@ impl Windows {
             redis: redis.clone(),
             per,
             slots: Cache::builder().max_capacity(max_keys).time_to_idle(per * 2).build(),
+            places: Arc::default(),
             hashers: [RandomState::new(), RandomState::new()],
             untold,
             _ends: Arc::new(ends.drop_guard()),
@@ -86,7 +91,13 @@ impl Windows {
     /// The counter of `key`; `name` is its key in Redis: start it with `ratelimit:`.
     pub fn window(&self, key: impl Hash, name: impl FnOnce() -> String) -> Window {
         let hash = self.hashers.each_ref().map(|it| it.hash_one(&key));
-        Window(self.slots.get_with(hash, || Arc::new(Slot::new(name()))))
+        let now = Instant::now();
+        if let Some(slot) = self.places.get(hash, now) {
+            return Window(slot);
+        }
+        let slot = self.slots.get_with(hash, || Arc::new(Slot::new(name())));
+        self.places.put(hash, &slot, now);
+        Window(slot)
     }
 
     /// Whether `window` refused a moment ago, and for how long still. Costs no round trip and counts nothing.

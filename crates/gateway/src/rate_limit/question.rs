@@ -40,7 +40,9 @@ pub(crate) fn look<'a>(
     if (nothing && project.limits.tiers.is_empty()) || client.is_some_and(|it| limits.bypasses(it)) {
         return Ok(None);
     }
-    let mut asking = Asking { limits, class, own, wanted: Vec::new(), policies: Vec::new() };
+    // Room for all that most requests count for, at once.
+    let (wanted, policies) = (Vec::with_capacity(4), Vec::with_capacity(4));
+    let mut asking = Asking { limits, class, own, wanted, policies };
     if let Some(client) = client {
         asking.add("ip", config.ip, || limits.window_of_ip(client));
         if own.ip.is_some() {
@@ -114,10 +116,10 @@ impl Asking<'_> {
     /// Whether nothing of what is asked was over its limit a moment ago.
     fn pass(&self) -> Result<(), (Error, Told)> {
         let refuses = |(window, _): &(Window, u32)| self.limits.inner.windows.refuses(window);
-        let waits: Vec<_> = self.wanted.iter().map(refuses).collect();
-        if waits.iter().all(Option::is_none) {
+        if self.wanted.iter().all(|it| refuses(it).is_none()) {
             return Ok(());
         }
+        let waits = self.wanted.iter().map(refuses);
         let standing = |((_, max), wait): (&(Window, u32), Option<_>)| {
             let wait: std::time::Duration = wait.unwrap_or_default();
             Standing { max: *max, left: if wait.is_zero() { *max } else { 0 }, wait }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use http::{HeaderValue, Method, Request, Response, Version, header};
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -202,7 +202,7 @@ async fn answer(
     in_flight: InFlight,
     request: Request<Incoming>,
 ) -> Result<Response<Answering>, Infallible> {
-    let mut request = request.map(Body::new);
+    let mut request = request.map(|it| if it.is_end_stream() { Body::empty() } else { Body::new(it) });
     let head_only = request.method() == Method::HEAD;
     let multiplexed = request.version() == Version::HTTP_2;
     let ends = (request.version() == Version::HTTP_11).then(|| peer.clone());

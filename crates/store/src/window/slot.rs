@@ -68,7 +68,7 @@ impl Slot {
 
     /// For how long it refuses without being asked.
     pub(super) fn refuses(&self, now: Instant) -> Option<Duration> {
-        self.state().refused_until.and_then(|it| it.checked_duration_since(now)).filter(|it| !it.is_zero())
+        self.state().refuses(now)
     }
 
     /// Count one of at most `max` in `per`, if that can be decided here. `shared` while Redis is there.
@@ -124,8 +124,8 @@ impl Slot {
     }
 
     pub(super) fn standing(&self, max: u32, now: Instant) -> Standing {
-        let wait = self.refuses(now).unwrap_or_default();
         let state = self.state();
+        let wait = state.refuses(now).unwrap_or_default();
         let left = match state.used {
             _ if !wait.is_zero() => 0,
             Some((used, _)) => {
@@ -139,6 +139,10 @@ impl Slot {
 }
 
 impl State {
+    fn refuses(&self, now: Instant) -> Option<Duration> {
+        self.refused_until.and_then(|it| it.checked_duration_since(now)).filter(|it| !it.is_zero())
+    }
+
     /// Count for this process alone; the time to wait when it has used its limit up.
     fn take_own(&mut self, max: u32, per: Duration) -> Result<(), Duration> {
         let Some(most) = NonZeroU32::new(max) else { return Err(per) };
