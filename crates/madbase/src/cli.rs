@@ -1,5 +1,6 @@
 //! The command line as types. What a flag does not say, the environment may (`MADBASE_*`); secrets only there.
 
+mod realtime;
 mod serving;
 
 use std::ffi::OsString;

@@ -61,6 +61,8 @@ pub(crate) struct Installation {
     pub(crate) rate_limits: Option<RateLimitConfig>,
     /// Connections to PostgreSQL that this process may have.
     pub(crate) database_connections: u32,
+    /// Bounds of sockets and streams, where they are served.
+    pub(crate) realtime: realtime::Config,
     /// The encrypted door, where there is one.
     pub(crate) tls: Option<Secure>,
     /// Host and port of PostgreSQL for people.
@@ -103,10 +105,13 @@ impl Base {
         DataApi::new(data_api::Config::default(), self.databases.clone())
     }
 
-    fn realtime(&self) -> Realtime {
-        let (config, control) = (realtime::Config::default(), &self.control_plane);
+    /// Realtime within `bounds`, which asks `auth` for sessions.
+    fn realtime(&self, bounds: &realtime::Config, auth: &auth::Auth) -> Realtime {
+        let control = &self.control_plane;
         let (locks, versions) = (control.locks(&self.redis), Some(control.versions()));
-        Realtime::new(config, self.databases.clone(), &self.redis, locks, versions)
+        let realtime = Realtime::new(bounds.clone(), self.databases.clone(), &self.redis, locks, versions);
+        realtime.check_sessions(Arc::new(auth.clone()));
+        realtime
     }
 
     /// Where a gateway keeps answers of the data API; not on workers, whose proxies do.

@@ -8,6 +8,7 @@ use clap::Args;
 use gateway::{Network, RateLimitConfig, ServeSettings, WorkerAddress};
 
 use super::DataDir;
+use super::realtime::RealtimeBounds;
 use crate::node::Place;
 use crate::tls;
 
@@ -41,6 +42,8 @@ pub(crate) struct Start {
     pub(crate) replicas: ReadReplicas,
     #[command(flatten)]
     pub(crate) bounds: Bounds,
+    #[command(flatten)]
+    pub(crate) realtime: RealtimeBounds,
     #[command(flatten)]
     pub(crate) limits: Limits,
     #[command(flatten)]
@@ -99,6 +102,8 @@ pub(crate) struct Proxy {
 pub(crate) struct Worker {
     #[command(flatten)]
     pub(crate) reader: Reader,
+    #[command(flatten)]
+    pub(crate) realtime: RealtimeBounds,
     /// Port that proxies call.
     #[arg(long, env = "MADBASE_WORKER_PORT", default_value_t = 8010, value_name = "PORT")]
     pub(crate) worker_port: u16,

@@ -106,6 +106,7 @@ impl Site {
             trusted_proxies: reader.door.trusted_proxies.clone(),
             rate_limits: None,
             database_connections: reader.bounds.database_connections,
+            realtime: realtime::Config::default(),
             tls: None,
             database: self.postgres.shown_address()?,
         })

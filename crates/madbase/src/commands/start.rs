@@ -138,6 +138,7 @@ fn installation(
         trusted_proxies: args.door.trusted_proxies.clone(),
         rate_limits: Some(args.limits.rate_limits.clone()),
         database_connections: args.bounds.database_connections,
+        realtime: args.realtime.config(),
         tls: ground.tls.as_ref().map(|it| it.1.clone()),
         admin_token: ground.secrets.admin_token.clone(),
         database: postgres.shown_address()?,

@@ -90,6 +90,7 @@ fn installation(args: &System, environment: &Environment, site: &Site) -> Result
         trusted_proxies: args.door.trusted_proxies.clone(),
         rate_limits: None,
         database_connections: args.bounds.database_connections,
+        realtime: realtime::Config::default(),
         tls: None,
         database: site.postgres.shown_address()?,
     })

@@ -19,7 +19,7 @@ use crate::node::{self, Load};
 use crate::output::Output;
 use crate::ports::Port;
 use crate::progress::Steps;
-use crate::roles;
+use crate::roles::{self, Installation};
 use crate::run_file::RunFile;
 use crate::server::{Life, Server, drain_sockets, serve};
 use crate::settings::Environment;
@@ -47,7 +47,10 @@ async fn start(args: &Worker, output: Output, environment: &Environment) -> Resu
             reader.door.bind
         );
     }
-    let installation = site.installation(reader, environment, args.worker_port)?;
+    let installation = Installation {
+        realtime: args.realtime.config(),
+        ..site.installation(reader, environment, args.worker_port)?
+    };
     steps.next("Wait for the control database");
     let parts = roles::worker(installation, reader.patience(), telemetry::metrics()?).await?;
     if let Some((credentials, _)) = &member {

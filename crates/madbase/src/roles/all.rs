@@ -31,7 +31,8 @@ pub(crate) struct Parts {
 pub(crate) async fn all(installation: Installation, render: Render) -> Result<Parts> {
     let base = Base::prepare(&installation).await?;
     let default_project = default_project(&base.control_plane).await?;
-    let (auth, data_api, realtime) = (base.auth(), base.data_api(), base.realtime());
+    let (auth, data_api) = (base.auth(), base.data_api());
+    let realtime = base.realtime(&installation.realtime, &auth);
     auth.resume(&default_project);
     let services = gateway::Services {
         auth: Endpoint::behind(auth::router(auth.clone())),

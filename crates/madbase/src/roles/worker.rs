@@ -31,7 +31,8 @@ pub(crate) struct Parts {
 pub(crate) async fn worker(installation: Installation, patience: Duration, render: Render) -> Result<Parts> {
     let base = Base::read(&installation, patience).await?;
     // Auth is not served here; it tells which sessions have ended.
-    let (auth, data_api, realtime) = (base.auth(), base.data_api(), base.realtime());
+    let (auth, data_api) = (base.auth(), base.data_api());
+    let realtime = base.realtime(&installation.realtime, &auth);
     let services = gateway::Services {
         auth: Router::new().into(),
         data_api: serve_data(data_api.clone()),
