@@ -32,8 +32,16 @@ fn outage() -> Duration {
     Duration::from_secs(if cases.is_some_and(|it| it >= 10_000) { 60 } else { 4 })
 }
 
-/// Between two faults.
+/// Between two faults, at least.
 const CALM: Duration = Duration::from_millis(1500);
+/// A new worker that nobody was told of would be found by the look that proxies take every 30 s.
+const TOLD: Duration = Duration::from_secs(15);
+
+/// Until people have worked for a while with what just happened.
+async fn calm(tally: &Tally) {
+    sleep(CALM).await;
+    until("people go on", async || tally.is_busy()).await;
+}
 
 /// A port that nobody uses now.
 fn free_port() -> u16 {
@@ -183,30 +191,30 @@ async fn a_cluster_loses_its_parts_one_by_one_and_no_request_fails() {
     let balancer = Balancer::before(&bases);
     let people = People::work(&balancer, &cluster.keys, &owner, &tally).await;
     tally.begin("nothing happens");
-    sleep(CALM).await;
+    calm(&tally).await;
     tally.begin("a proxy is terminated and restarted");
     cluster.restart_a_proxy(&balancer).await;
-    sleep(CALM).await;
+    calm(&tally).await;
     tally.begin(KILL);
     cluster.workers.remove(0).kill().await;
-    sleep(CALM).await;
+    calm(&tally).await;
     tally.begin("a worker is added");
     let found = cluster.add_a_worker().await;
-    sleep(CALM).await;
+    calm(&tally).await;
     tally.begin("a worker is terminated and restarted");
     cluster.restart_a_worker().await;
-    sleep(CALM).await;
+    calm(&tally).await;
     tally.begin("Redis is killed and restarted");
     cluster.lose_redis().await;
-    sleep(CALM).await;
+    calm(&tally).await;
     tally.begin("the control plane is away");
     cluster.lose_the_control_plane().await;
-    sleep(CALM).await;
+    calm(&tally).await;
     tally.begin("nothing happens any more");
-    sleep(CALM).await;
+    calm(&tally).await;
     let written = people.stop().await;
     tally.show(&format!("a new worker had its first request {} ms after it was ready", found.as_millis()));
-    assert!(found < Duration::from_secs(2), "found after {found:?}");
+    assert!(found < TOLD, "found after {found:?}");
     written.compare(&owner, &tally).await;
     tally.judge(KILL);
     cluster.stop().await;

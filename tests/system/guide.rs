@@ -188,3 +188,27 @@ fn the_compose_files_name_variables_and_commands_that_exist() {
         }
     }
 }
+
+/// Compose as it is installed here, if it is: a plugin of docker, or a program of its own.
+fn compose() -> Option<Vec<&'static str>> {
+    let words = [vec!["docker", "compose"], vec!["docker-compose"]];
+    words.into_iter().find(|it| {
+        let version = Command::new(it[0]).args(&it[1..]).arg("version").output();
+        version.is_ok_and(|it| it.status.success())
+    })
+}
+
+// Without Compose there is nobody to ask: the test above is what is left.
+#[test]
+fn the_compose_files_are_ones_that_compose_takes() {
+    let Some(compose) = compose() else { return };
+    for (role, deployed) in deployed() {
+        let mut command = Command::new(compose[0]);
+        command.args(&compose[1..]).arg("-f").arg(deployed.join("compose.yaml")).args(["config", "--quiet"]);
+        for name in ["DATABASE_URL", "MADBASE_ADDRESS", "MADBASE_JOIN"] {
+            command.env(name, "127.0.0.1");
+        }
+        let checked = command.output().unwrap();
+        assert!(checked.status.success(), "{role}: {}", String::from_utf8_lossy(&checked.stderr));
+    }
+}

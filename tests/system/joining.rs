@@ -44,7 +44,8 @@ async fn nodes_join_by_token_serve_without_the_control_plane_and_leave_in_order(
     let worker = Site::joining("worker", &system).start();
     let ready = Instant::now();
     until_ok(|| service(&keys, client.get(proxy.url("/rest/v1/notes")))).await;
-    assert!(ready.elapsed() < Duration::from_secs(2), "a new worker is found at once: {:?}", ready.elapsed());
+    // Half the time after which the proxy would have looked by itself.
+    assert!(ready.elapsed() < Duration::from_secs(15), "nobody told of the worker: {:?}", ready.elapsed());
     assert_eq!(system.nodes().len(), 3);
 
     // A worker takes users' requests from nodes only, whoever's key they carry.

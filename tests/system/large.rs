@@ -114,7 +114,7 @@ async fn an_answer_of_100_mb_streams_with_bounded_memory_and_disturbs_nobody() {
         for _ in 0..50 {
             assert_eq!(ok(get(&light)).await.json::<Value>().await.unwrap(), json!([{ "id": 7 }]));
         }
-        assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(40), "{:?}", started.elapsed());
         // The first one has the rest of its answer all the same; the others leave.
         assert!(take(stalled.swap_remove(0)).await > LARGE_BYTES);
     });

@@ -89,7 +89,7 @@ impl RedisServer {
             .spawn()
             .expect("run sh");
         self.running = Some(child);
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(30);
         while Instant::now() < deadline {
             if TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok() && self.cli(&["ping"]) == "PONG" {
                 return true;

@@ -8,6 +8,9 @@ use tokio::time::Instant;
 
 use super::people::PEOPLE;
 
+/// More answers than this show that people go on.
+const ENOUGH: usize = 10;
+
 /// Shared by everybody who asks.
 #[derive(Clone)]
 pub(super) struct Tally(Arc<Mutex<Vec<Phase>>>);
@@ -86,6 +89,11 @@ impl Tally {
         self.0.lock().unwrap().iter().map(|it| it.lost).sum()
     }
 
+    /// Whether enough requests were answered since the phase began.
+    pub(super) fn is_busy(&self) -> bool {
+        self.0.lock().unwrap().last().unwrap().answered > ENOUGH
+    }
+
     /// Print the table.
     #[expect(clippy::print_stdout, reason = "the table is what people run this for")]
     pub(super) fn show(&self, below: &str) {
@@ -120,7 +128,7 @@ impl Tally {
             let lost = if phase.name == kill { PEOPLE } else { 0 };
             assert!(phase.lost <= lost, "{} were lost while {}", phase.lost, phase.name);
             assert!(phase.failed.is_empty(), "while {}: {:#?}", phase.name, phase.failed);
-            assert!(phase.answered > 10, "hardly anybody asked while {}", phase.name);
+            assert!(phase.answered > ENOUGH, "hardly anybody asked while {}", phase.name);
         }
     }
 }

@@ -110,14 +110,14 @@ fn any_process_answers_challenges_as_long_as_they_are_open() {
         let shown = challenges.certificate("A.test").await.unwrap();
         assert!(shown.chain.starts_with("-----BEGIN CERTIFICATE-----"));
         assert!(challenges.certificate("b.test").await.is_none());
-        // Strangers who ask for what is not there cost twenty questions a second, and no more.
+        // Strangers who ask for what is not there cost twenty questions a second, and no more; nobody waits for his.
         let asked = Instant::now();
-        let many = (0..100).map(|it| {
+        let many = (0..600).map(|it| {
             let challenges = &challenges;
             async move { challenges.key_authorization(&format!("no-{it}")).await }
         });
-        let answers = timeout(Duration::from_secs(10), futures_util::future::join_all(many)).await.unwrap();
+        let answers = timeout(Duration::from_secs(30), futures_util::future::join_all(many)).await.unwrap();
         assert!(answers.iter().all(Option::is_none));
-        assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+        assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
     });
 }

@@ -77,7 +77,7 @@ impl Cluster {
 }
 
 async fn heard(changes: &mut Notifications) -> Option<Notification> {
-    timeout(Duration::from_secs(10), changes.next()).await.unwrap()
+    timeout(Duration::from_secs(30), changes.next()).await.unwrap()
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn redis_hears_what_postgresql_tells() {
         assert_eq!(messages.next().await, Some(Notification::Connected));
         assert_eq!(messages.next().await, Some(Notification::Message(String::new())), "it listens");
         let joined = it.join(&it.token("proxy").await).await.unwrap();
-        let message = timeout(Duration::from_secs(10), messages.next()).await.unwrap();
+        let message = timeout(Duration::from_secs(30), messages.next()).await.unwrap();
         assert_eq!(message, Some(Notification::Message(joined.id)));
         keeping.abort();
     });

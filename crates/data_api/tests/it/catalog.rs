@@ -13,7 +13,7 @@ fn a_new_table_appears_after_notify() {
         assert!(before.starts_with("404") && before.contains("PGRST205"), "{before}");
         let owner = api.test.owner().await;
         owner.batch_execute("create table fresh (id int); notify pgrst, 'reload schema'").await.unwrap();
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
         loop {
             let answer = ask().await;
             if answer.starts_with("200") {
@@ -36,7 +36,7 @@ fn changes_made_while_the_listener_was_away_are_seen() {
             where datname = current_database() and usename like 'authenticator%'";
         api.test.admin().await.batch_execute(end).await.unwrap();
         owner.batch_execute("create table later (id int)").await.unwrap();
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(15);
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
         while !ask().await.starts_with("200") {
             assert!(tokio::time::Instant::now() < deadline, "the new table was never seen");
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -291,7 +291,7 @@ fn document_types_entities_and_masses_of_xml_are_refused_at_once() {
             let began = tokio::time::Instant::now();
             let answer = api.bring(&xml, "").await;
             assert_eq!(refusal(&answer).2, "SAMLResponse is not a valid XML SAML assertion", "{what}");
-            assert!(began.elapsed() < std::time::Duration::from_secs(2), "{what}");
+            assert!(began.elapsed() < std::time::Duration::from_secs(10), "{what}");
         }
         let huge = api.bring(&"x".repeat(2 * 1024 * 1024), "").await;
         assert_eq!(huge.refusal(), (413, "request_entity_too_large"));
