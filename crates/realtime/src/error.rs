@@ -82,7 +82,7 @@ impl Error {
         }
     }
 
-    /// The stable code, listed in `docs/reference/errors-realtime.md`; also the metric's label.
+    /// The metric's label; what clients read stands in `docs/reference/realtime.md`.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {

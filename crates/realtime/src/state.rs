@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::events::Measures;
 use crate::feed::{self, Feeds};
 use crate::outbox::Outbox;
+use crate::rights::RightsSettings;
 use crate::tenant::{Ground, Tenant};
 use crate::{Config, Error, PresenceManager, api, connect};
 
@@ -63,8 +64,11 @@ impl Realtime {
             versions,
             settings: config.feed.clone(),
         });
+        // An answer that is older than that is none to go on with.
+        let rights = RightsSettings::default();
+        let rights = RightsSettings { kept: rights.kept.min(config.check_every), ..rights };
         let check = Arc::default();
-        let ground = Ground { databases, redis: redis.clone(), locks, feeds, check };
+        let ground = Ground { databases, redis: redis.clone(), locks, feeds, check, rights };
         let slots = Arc::new(Semaphore::new(config.max_sockets));
         let inner = Inner {
             config,

@@ -29,6 +29,7 @@ pub(crate) struct Ground {
     pub(crate) locks: Locks,
     pub(crate) feeds: Feeds,
     pub(crate) check: Arc<Check>,
+    pub(crate) rights: RightsSettings,
 }
 
 /// A project that has sockets here.
@@ -74,7 +75,7 @@ impl Tenant {
         let tenant = Arc::new(Self {
             _ends: ends.drop_guard(),
             bus: Bus::new(&ground.redis, reference, &hub),
-            rights: Rights::new(&RightsSettings::default()),
+            rights: Rights::new(&ground.rights),
             presence: Presence::new(&ground.redis, reference, settings, Arc::new(deliver)),
             changes: Arc::new(Changes::new(ground.databases.clone(), Arc::clone(&project))),
             sessions: Arc::default(),

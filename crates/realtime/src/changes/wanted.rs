@@ -118,13 +118,15 @@ impl Spec {
 impl fmt::Display for Spec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let event = self.event.map_or("*", event_name);
-        write!(f, "event: {event}, schema: {}, table: {}, filters: [", self.schema, self.table)?;
-        for (idx, condition) in self.conditions.iter().enumerate() {
-            write!(f, "{}{condition}", if idx > 0 { ", " } else { "" })?;
+        write!(f, "event: {event}, schema: {}, table: {}", self.schema, self.table)?;
+        for (idx, it) in self.conditions.iter().enumerate() {
+            let (before, not) =
+                (if idx == 0 { ", filter: " } else { "," }, if it.negate { "not." } else { "" });
+            write!(f, "{before}{}={not}{}.{}", it.column, it.op.name(), it.value)?;
         }
         match &self.select {
-            None => f.write_str("], select: nil"),
-            Some(columns) => write!(f, "], select: {columns:?}"),
+            None => Ok(()),
+            Some(columns) => write!(f, ", select: {}", columns.join(",")),
         }
     }
 }
@@ -201,13 +203,15 @@ mod tests {
 
     #[test]
     fn entries_are_understood_tolerantly() {
-        let all = "event: *, schema: public, table: *, filters: [], select: nil";
+        let all = "event: *, schema: public, table: *";
         assert_eq!(check(json!({"schema": "public"})), all);
         assert_eq!(check(json!({"schema": "public", "table": null, "filter": null, "event": 7})), all);
         assert_eq!(check(json!({"table": "*", "event": "truncate"})), all);
         assert_eq!(
-            check(json!({"event": "insert", "table": "t", "filter": "id=eq.1", "select": ["b", 1, "a"]})),
-            r#"event: INSERT, schema: public, table: t, filters: [{"id", "eq", "1", false}], select: ["a", "b"]"#
+            check(
+                json!({"event": "insert", "table": "t", "filter": "id=eq.1,b=not.is.null", "select": ["b", 1, "a"]})
+            ),
+            "event: INSERT, schema: public, table: t, filter: id=eq.1,b=not.is.null, select: a,b"
         );
         for refused in [
             json!({}),

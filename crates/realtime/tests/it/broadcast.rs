@@ -92,6 +92,30 @@ fn a_topic_is_joined_again_in_place_of_the_first_time() {
 }
 
 #[test]
+fn what_clients_say_besides_is_passed_over() {
+    testkit::run(async {
+        let test = testkit::project("besides").await;
+        let world = World::new(&test).await;
+        let query = "anon&log_level=info&eventsPerSecond=10&vsn=1.0.0";
+        let mut client = world.connect_as("2.0.0", query).await.unwrap();
+        // Of any type, and with what is known nowhere.
+        for config in [
+            json!([]),
+            json!("x"),
+            json!({"broadcast": 7, "presence": [], "postgres_changes": {}, "other": 1}),
+        ] {
+            let reply = client.join(TOPIC, json!({"config": config, "other": {}})).await;
+            assert_eq!(reply, json!({"status": "ok", "response": {"postgres_changes": []}}), "{config}");
+        }
+        // Who gives no name among members has a number.
+        client.ask(TOPIC, "presence", json!({"type": "presence", "event": "track", "payload": {}})).await;
+        assert_eq!(client.event().await.event, "presence_state");
+        let came = client.event().await.payload["joins"].as_object().unwrap().clone();
+        assert!(came.keys().all(|it| it.parse::<uuid::Uuid>().is_ok()) && came.len() == 1, "{came:?}");
+    });
+}
+
+#[test]
 fn what_was_not_joined_is_refused() {
     testkit::run(async {
         let test = testkit::project("unjoined").await;

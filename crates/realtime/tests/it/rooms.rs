@@ -77,6 +77,32 @@ impl Client {
 }
 
 #[test]
+fn rights_that_were_taken_away_end_an_open_channel() {
+    testkit::run(async {
+        let test = testkit::project("recheck").await;
+        policies(
+            &test,
+            "create policy a on realtime.messages for select to authenticated using (realtime.topic() = 'room');
+             create policy b on realtime.messages for select to authenticated using (realtime.topic() = 'stays')",
+        )
+        .await;
+        let config = Config { check_every: Duration::from_secs(1), ..Config::default() };
+        let world = World::with(&test, open(), config, &Redis::none()).await;
+        let (mut client, user) = (world.connect("2.0.0").await, Uuid::new_v4());
+        for topic in [TOPIC, "realtime:stays"] {
+            assert_eq!(enter(&world, &mut client, (topic, user), json!({})).await["status"], "ok");
+        }
+        policies(&test, "drop policy a on realtime.messages").await;
+        let told = client.event().await;
+        let message = "You do not have permissions to read from this Channel topic: room";
+        assert_eq!((told.topic.as_str(), &told.payload["message"]), (TOPIC, &json!(message)));
+        assert_eq!(client.event().await.event, "phx_close");
+        sleep(Duration::from_secs(2)).await;
+        client.hears_nothing().await;
+    });
+}
+
+#[test]
 fn a_policy_that_fails_refuses_its_topic_and_no_other() {
     testkit::run(async {
         let test = testkit::project("broken").await;
