@@ -10,6 +10,9 @@ use bytes::Bytes;
 /// The name of events that clients and SQL send.
 pub(crate) const BROADCAST: &str = "broadcast";
 
+/// The name of events that tell of the database's changes.
+pub(crate) const CHANGES: &str = "postgres_changes";
+
 /// An event of a topic.
 #[derive(Debug)]
 pub(crate) struct Event {

@@ -29,7 +29,7 @@ use self::renew::{Renewed, Shown};
 pub(crate) use self::unwritten::Unwritten;
 use crate::Inner;
 use crate::channel::Channel;
-use crate::event::Event;
+use crate::event::{CHANGES, Event};
 use crate::events;
 use crate::frame::{self, Address, Incoming, Said, Version};
 use crate::outbox::Outbox;
@@ -158,9 +158,12 @@ impl Session {
         &mut self.out
     }
 
-    /// Write what others sent.
+    /// Write what others sent, but no changes for a channel that was left, or ended, while they waited.
     pub(crate) fn push(&mut self, events: &[Arc<Event>]) {
         for event in events {
+            if event.name == CHANGES && !self.channels.contains_key(&event.topic) {
+                continue;
+            }
             self.out.push(frame::pushed(event, self.connection.version).clone());
         }
     }

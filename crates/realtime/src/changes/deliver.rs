@@ -15,7 +15,7 @@ use super::payload;
 use super::plan::{Cohort, Hit, Plan};
 use super::registry::Member;
 use crate::change::Change;
-use crate::event::Event;
+use crate::event::{CHANGES, Event};
 use crate::outbox::Offered;
 use crate::tokens::now_secs;
 
@@ -107,7 +107,7 @@ impl Frames {
         };
         let ids =
             cohort.ids.iter().enumerate().filter(|(bit, _)| hit.mask >> bit & 1 == 1).map(|(_, id)| *id);
-        let event = Event::json(&cohort.topic, "postgres_changes", payload::addressed(ids, &data));
+        let event = Event::json(&cohort.topic, CHANGES, payload::addressed(ids, &data));
         self.events.insert(name, Arc::clone(&event));
         Some(event)
     }

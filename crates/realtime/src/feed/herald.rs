@@ -1,4 +1,7 @@
-//! The leader's voice: tells the other processes what comes, and knows whether there are any.
+//! The leader's voice: tells the other processes what comes, and knows whether there are any, and how far they have come.
+//!
+//! It does not run away from those who go on: what Redis and they would have to keep is bounded, and a follower that misses
+//! something misses it for all its subscribers.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -7,7 +10,8 @@ use std::time::Duration;
 
 use store::replication::Lsn;
 use store::{Messages, Notification, Redis};
-use tokio::time::{Instant, interval, sleep};
+use tokio::sync::Notify;
+use tokio::time::{Instant, interval, sleep, timeout};
 use uuid::Uuid;
 
 use super::Entry;
@@ -20,6 +24,11 @@ pub(super) const BEAT: Duration = Duration::from_secs(1);
 const FORGET: Duration = Duration::from_secs(10);
 /// How long a portion may wait for Redis. Once one has waited in vain the next ones do not wait, until Redis takes one.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// Portions that a follower may be behind; it says how far it is after each so many of them.
+const MOST_BEHIND: u64 = 128;
+pub(super) const HEARD_EVERY: u64 = 32;
+/// A follower that is behind and does not go on is not waited for after this. Longer than a socket holds it up.
+const STUCK: Duration = Duration::from_secs(5);
 /// Longest wait for one attempt, and the time between two.
 pub(super) const ATTEMPT: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_millis(50);
@@ -31,6 +40,17 @@ pub(super) struct Herald<'a> {
     /// This leadership's own number.
     term: u64,
     state: Mutex<State>,
+    /// A follower has gone on.
+    moved: Notify,
+}
+
+struct Follower {
+    /// When it said something.
+    heard: Instant,
+    /// What it has handed on.
+    count: u64,
+    /// Since when it is too far behind and does not go on.
+    stands: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -40,14 +60,20 @@ struct State {
     position: Position,
     /// Portions told.
     count: u64,
-    followers: HashMap<u64, Instant>,
+    followers: HashMap<u64, Follower>,
     /// Redis takes nothing.
     is_unheard: bool,
 }
 
 impl<'a> Herald<'a> {
     pub(super) fn new(redis: &'a Redis, entry: &'a Entry) -> Self {
-        Self { redis, entry, term: Uuid::new_v4().as_u64_pair().0, state: Mutex::default() }
+        Self {
+            redis,
+            entry,
+            term: Uuid::new_v4().as_u64_pair().0,
+            state: Mutex::default(),
+            moved: Notify::new(),
+        }
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -61,7 +87,7 @@ impl<'a> Herald<'a> {
     /// Whether another process has subscribers.
     pub(super) fn has_followers(&self) -> bool {
         let mut state = self.state();
-        state.followers.retain(|_, heard| heard.elapsed() < FORGET);
+        state.followers.retain(|_, it| it.heard.elapsed() < FORGET);
         !state.followers.is_empty()
     }
 
@@ -77,7 +103,7 @@ impl<'a> Herald<'a> {
     async fn show_life(&self) {
         let message = {
             let mut state = self.state();
-            state.followers.retain(|_, heard| heard.elapsed() < FORGET);
+            state.followers.retain(|_, it| it.heard.elapsed() < FORGET);
             let followers: Vec<u64> = state.followers.keys().copied().collect();
             state.is_live.then(|| wire::live(self.term, state.count, state.position, &followers))
         };
@@ -109,6 +135,7 @@ impl<'a> Herald<'a> {
     /// does not take they miss, and notice by the count.
     pub(super) async fn tell(&self, message: Option<String>) {
         let Some(message) = message else { return };
+        self.keep_pace().await;
         let deadline = Instant::now() + PATIENCE;
         let is_told = loop {
             if self.publish(&message).await {
@@ -122,6 +149,45 @@ impl<'a> Herald<'a> {
         self.state().is_unheard = !is_told;
     }
 
+    /// Until nobody who goes on is too far behind.
+    async fn keep_pace(&self) {
+        loop {
+            let moved = self.moved.notified();
+            let Some(wait) = self.wait_for_followers() else { return };
+            let _ = timeout(wait, moved).await;
+        }
+    }
+
+    /// How long to wait for who is too far behind, if anybody is.
+    fn wait_for_followers(&self) -> Option<Duration> {
+        let mut state = self.state();
+        let (now, told) = (Instant::now(), state.count);
+        let left = |it: &mut Follower| {
+            let is_behind = told.saturating_sub(it.count) > MOST_BEHIND;
+            it.stands = is_behind.then(|| it.stands.unwrap_or(now));
+            STUCK.checked_sub(now.saturating_duration_since(it.stands?)).filter(|it| !it.is_zero())
+        };
+        state.followers.values_mut().filter_map(left).max()
+    }
+
+    /// The follower `from` is there: whether that is new.
+    fn meet(&self, from: u64) -> bool {
+        let mut state = self.state();
+        let (heard, count) = (Instant::now(), state.count);
+        let is_new = !state.followers.contains_key(&from);
+        state.followers.entry(from).or_insert(Follower { heard, count, stands: None }).heard = heard;
+        is_new
+    }
+
+    /// The follower `from` has handed on `count` portions of ours.
+    fn note(&self, from: u64, count: u64) {
+        if let Some(it) = self.state().followers.get_mut(&from) {
+            (it.heard, it.count) = (Instant::now(), it.count.max(count));
+            it.stands = it.stands.map(|_| it.heard);
+        }
+        self.moved.notify_waiters();
+    }
+
     /// Answer who asks, and give signs of life.
     pub(super) async fn keep_announcing(&self, messages: &mut Messages) -> Infallible {
         let mut beat = interval(BEAT);
@@ -129,10 +195,13 @@ impl<'a> Herald<'a> {
             tokio::select! {
                 heard = messages.next() => match heard {
                     Some(Notification::Message(text)) => {
-                        let Some(Message::Hello { from }) = wire::read(text) else { continue };
-                        let is_new = self.state().followers.insert(from, Instant::now()).is_none();
-                        if !is_new {
-                            continue;
+                        match wire::read(text) {
+                            Some(Message::Hello { from }) if self.meet(from) => {}
+                            Some(Message::Heard { from, leader, count }) if leader == self.term => {
+                                self.note(from, count);
+                                continue;
+                            }
+                            _ => continue,
                         }
                     }
                     // They may have missed us.

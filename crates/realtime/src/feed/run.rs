@@ -6,7 +6,7 @@ use std::time::Duration;
 use store::{DistributedLock, Messages, Notification};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
-use super::herald::{ATTEMPT, BEAT, Herald};
+use super::herald::{ATTEMPT, BEAT, HEARD_EVERY, Herald};
 use super::lead::{Leader, Memory};
 use super::wire::{self, Message};
 use super::{Entry, Shared, slot};
@@ -172,6 +172,9 @@ impl Member {
                         if ear.hear(text, &self.entry, &mut self.memory).await {
                             return Next::Try;
                         }
+                        if let Some((leader, count)) = ear.unsaid.take() {
+                            self.say(&wire::heard(self.entry.origin, leader, count)).await;
+                        }
                     }
                     // We were away, or have just come.
                     Some(Notification::Connected) => {
@@ -201,12 +204,14 @@ struct Ear {
     silent_at: Instant,
     /// The leader's number, and how many portions it has told.
     last: Option<(u64, u64)>,
+    /// It waits to hear how far we are: its number, and how many portions we have handed on.
+    unsaid: Option<(u64, u64)>,
     behind: Option<Instant>,
 }
 
 impl Default for Ear {
     fn default() -> Self {
-        Self { silent_at: Instant::now() + SILENCE, last: None, behind: None }
+        Self { silent_at: Instant::now() + SILENCE, last: None, unsaid: None, behind: None }
     }
 }
 
@@ -242,13 +247,16 @@ impl Ear {
                     (memory.position, memory.safe) = (position, memory.safe.max(safe));
                     entry.deliver(portion).await;
                 }
+                if count.is_multiple_of(HEARD_EVERY) {
+                    self.unsaid = Some((from, count));
+                }
             }
             Some(Message::Gap) => {
                 *memory = Memory { is_promised: memory.is_promised, ..Memory::default() };
                 entry.gap();
             }
             Some(Message::Bye) => return true,
-            Some(Message::Hello { .. }) | None => return false,
+            Some(Message::Hello { .. } | Message::Heard { .. }) | None => return false,
         }
         self.silent_at = Instant::now() + SILENCE;
         false

@@ -26,6 +26,8 @@ struct Seen {
     rows: Vec<String>,
     messages: Vec<SqlBroadcast>,
     gaps: usize,
+    /// What they take for each batch.
+    pause: Duration,
 }
 
 /// A process.
@@ -144,8 +146,9 @@ fn sinks(seen: &Arc<Mutex<Seen>>) -> Sinks {
     let (rows, messages, gaps) = (Arc::clone(seen), Arc::clone(seen), Arc::clone(seen));
     Sinks {
         changes: Arc::new(move |batch| {
-            rows.lock().unwrap().rows.extend(batch.changes.iter().map(shown));
-            async {}.boxed()
+            let mut seen = rows.lock().unwrap();
+            seen.rows.extend(batch.changes.iter().map(shown));
+            sleep(seen.pause).boxed()
         }),
         broadcast: Arc::new(move |it| messages.lock().unwrap().messages.push(it)),
         gap: Arc::new(move || gaps.lock().unwrap().gaps += 1),

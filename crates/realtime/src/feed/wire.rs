@@ -20,6 +20,8 @@ use crate::change::Change;
 pub(super) enum Message {
     /// A process has subscribers, and hears from now on.
     Hello { from: u64 },
+    /// A process has handed on everything up to the `count`th portion of the leader whose number is `leader`.
+    Heard { from: u64, leader: u64, count: u64 },
     /// A leader reads the stream; `count` portions were told so far, and what comes will be told to `followers`.
     Live { from: u64, count: u64, position: Position, followers: Vec<u64> },
     /// The leader told something else than `Live` for the `count`th time: rows.
@@ -32,6 +34,10 @@ pub(super) enum Message {
 
 pub(super) fn hello(from: u64) -> String {
     format!("H{from} ")
+}
+
+pub(super) fn heard(from: u64, leader: u64, count: u64) -> String {
+    format!("A{from} {leader} {count} ")
 }
 
 pub(super) fn live(from: u64, count: u64, position: Position, followers: &[u64]) -> String {
@@ -147,6 +153,7 @@ pub(super) fn read(text: String) -> Option<Message> {
     let (letter, from) = (reader.letter()?, reader.number()?);
     match letter {
         b'H' => Some(Message::Hello { from }),
+        b'A' => Some(Message::Heard { from, leader: reader.number()?, count: reader.number()? }),
         b'G' => Some(Message::Gap),
         b'E' => Some(Message::Bye),
         b'L' => {
@@ -341,6 +348,7 @@ mod tests {
         let [first, _, last] = portion.changes.as_slice() else { panic!("three changes") };
         assert!(Arc::ptr_eq(&first.table, &last.table), "one description for both");
         assert!(matches!(read(hello(1)), Some(Message::Hello { from: 1 })));
+        assert!(matches!(read(heard(1, 2, 3)), Some(Message::Heard { from: 1, leader: 2, count: 3 })));
         let Some(Message::Live { from: 1, count: 2, position: it, followers }) =
             read(live(1, 2, position, &[5, 6]))
         else {
@@ -367,7 +375,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_it_panic(text in "[HLPGE]?[0-9 ]{0,20}[T@BIUD+ntuxj:0-9 -]{0,60}") {
+        fn no_text_makes_it_panic(text in "[HALPGE]?[0-9 ]{0,20}[T@BIUD+ntuxj:0-9 -]{0,60}") {
             let _ = read(text);
         }
     }

@@ -249,3 +249,29 @@ fn a_burst_comes_as_a_whole_to_who_reads_also_beside_one_who_does_not() {
         assert!(last < ROWS, "who does not read is closed");
     });
 }
+
+#[test]
+fn nothing_comes_to_a_channel_that_was_left_though_it_waited_already() {
+    testkit::run(async {
+        let test = testkit::project("leaving").await;
+        let sql = "create table public.events (id int8 primary key, body text);
+            alter publication supabase_realtime add table public.events;";
+        test.owner().await.batch_execute(sql).await.unwrap();
+        let world = World::new(&test).await;
+        let (mut client, _, _) = follow(&world, Uuid::from_u128(1), json!([{"table": "events"}])).await;
+        let sql = "insert into events select it, repeat('x', 1000) from generate_series(1, 20000) it";
+        test.owner().await.batch_execute(sql).await.unwrap();
+        // The queue fills while nothing is read.
+        assert_eq!(id_of_next(&mut client).await, Some(1));
+        sleep(Duration::from_secs(1)).await;
+        let reference = client.send(TOPIC, "phx_leave", json!({})).await;
+        loop {
+            let told = client.next().await;
+            if told.event == "phx_reply" && told.reference == json!(reference) {
+                break;
+            }
+        }
+        assert_eq!(client.next().await.event, "phx_close");
+        client.hears_nothing().await;
+    });
+}

@@ -33,6 +33,23 @@ fn two_processes_see_the_same_and_a_killed_leader_is_replaced_within_seconds() {
 }
 
 #[test]
+fn a_leader_waits_for_a_follower_whose_subscribers_are_slow() {
+    testkit::run(async {
+        let (project, redis) = (project("slowhalf").await, RedisServer::start().await);
+        let leader = Node::start(&project, Some(&redis), quick()).live().await;
+        let follower = Node::start(&project, Some(&redis), quick()).live().await;
+        // Far more than Redis' messages are kept for, if one is sent for each commit.
+        follower.seen.lock().unwrap().pause = Duration::from_millis(40);
+        let rows = insert(&project, 0..3000).await;
+        leader.saw(&rows).await;
+        follower.saw(&rows).await;
+        assert_eq!(follower.gaps(), 0);
+        leader.close().await;
+        follower.close().await;
+    });
+}
+
+#[test]
 fn a_leader_without_subscribers_hands_over_to_who_has_some() {
     testkit::run(async {
         let (project, redis) = (project("handover").await, RedisServer::start().await);
