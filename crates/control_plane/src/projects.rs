@@ -7,7 +7,7 @@ use std::sync::Arc;
 use common::{Project, ProjectId, ProjectRef};
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::lock::ClusterLock;
@@ -195,15 +195,17 @@ impl ControlPlane {
         .await
     }
 
-    /// A new shared secret with new legacy keys; what the old secret signed is refused from now on.
+    /// Another shared secret, made or `given`, with new legacy keys; what the old secret signed is refused from now on.
     pub(crate) async fn replace_jwt_secret(
         &self,
         reference: &ProjectRef,
+        given: Option<&str>,
         who: &str,
     ) -> Result<ProjectRow, Error> {
         self.change(reference, who, |row, secrets| {
-            secrets.replace_jwt_secret(&row.reference, Timestamp::now().as_second())?;
-            Ok(("keys.replace_jwt_secret", json!({"keys": ["anon", "service_role", "jwt_secret"]})))
+            secrets.replace_jwt_secret(&row.reference, given, Timestamp::now().as_second())?;
+            let keys = ["anon", "service_role", "jwt_secret"];
+            Ok(("keys.replace_jwt_secret", json!({"keys": keys, "given": given.is_some()})))
         })
         .await
     }
@@ -218,6 +220,20 @@ impl ControlPlane {
         self.change(reference, who, |_, secrets| {
             let kid = secrets.signing_keys.prepare(algorithm, Timestamp::now())?;
             Ok(("signing_keys.prepare", json!({"kid": kid, "algorithm": algorithm})))
+        })
+        .await
+    }
+
+    /// A signing key from elsewhere that waits to be used.
+    pub(crate) async fn import_signing_key(
+        &self,
+        reference: &ProjectRef,
+        jwk: &Map<String, Value>,
+        who: &str,
+    ) -> Result<ProjectRow, Error> {
+        self.change(reference, who, |_, secrets| {
+            let kid = secrets.signing_keys.import(jwk, Timestamp::now())?;
+            Ok(("signing_keys.import", json!({"kid": kid})))
         })
         .await
     }

@@ -1,5 +1,6 @@
 //! A project's secrets: made once, stored as one encrypted JSON document, turned into keys when a project is read.
 
+mod jwk;
 mod signing;
 
 use std::fmt;
@@ -19,6 +20,9 @@ pub(crate) use signing::{Algorithm, SigningKeys};
 
 /// How long the legacy JWT keys hold: ten years.
 const KEY_TTL_SECS: i64 = 10 * 365 * 24 * 3600;
+
+/// How long a JWT secret from elsewhere is: as long as its digests at least (RFC 7518 §3.2).
+const JWT_SECRET_BYTES: std::ops::RangeInclusive<usize> = 32..=512;
 
 /// Everything about a project that must not be read by anybody else.
 #[derive(Clone, Serialize, Deserialize)]
@@ -122,10 +126,25 @@ impl Secrets {
         Ok(())
     }
 
-    /// A new shared secret and new legacy keys (`anon`, `service_role`), valid from `now_secs` on; whatever the old
-    /// secret signed is refused.
-    pub(crate) fn replace_jwt_secret(&mut self, reference: &ProjectRef, now_secs: i64) -> Result<(), Error> {
-        self.jwt_secret = random::base62(48)?;
+    /// Another shared secret, made or `given`, and new legacy keys (`anon`, `service_role`), valid from `now_secs` on;
+    /// whatever the old secret signed is refused, and what the given one signed elsewhere is taken.
+    ///
+    /// # Errors
+    /// [`Error::Body`] for a given one that is too short or too long.
+    pub(crate) fn replace_jwt_secret(
+        &mut self,
+        reference: &ProjectRef,
+        given: Option<&str>,
+        now_secs: i64,
+    ) -> Result<(), Error> {
+        self.jwt_secret = match given {
+            None => random::base62(48)?,
+            Some(secret) if JWT_SECRET_BYTES.contains(&secret.len()) => secret.to_owned(),
+            Some(_) => {
+                let (least, most) = (JWT_SECRET_BYTES.start(), JWT_SECRET_BYTES.end());
+                return Err(Error::Body(format!("jwt_secret: {least} to {most} bytes are needed")));
+            }
+        };
         let ring = KeyRing::new(vec![Key::from_secret(self.jwt_secret.as_bytes())]);
         self.anon_key = legacy_key(&ring, reference, "anon", now_secs)?;
         self.service_role_key = legacy_key(&ring, reference, "service_role", now_secs)?;

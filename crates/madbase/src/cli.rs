@@ -173,6 +173,10 @@ pub(crate) enum KeysVerb {
         /// ES256, RS256 or HS256.
         #[arg(long, default_value = "ES256")]
         algorithm: String,
+        /// Take over the private JWK in this file, or the first of a list there, instead of making one; `-` is standard
+        /// input.
+        #[arg(long, value_name = "FILE", conflicts_with = "algorithm")]
+        jwk: Option<PathBuf>,
     },
     /// Let the standby key sign from now on; without one, make it and say when to come back.
     Rotate {
@@ -196,6 +200,9 @@ pub(crate) enum KeysVerb {
         /// Instead, a new JWT secret with new `anon` and `service_role` keys; whatever the old secret signed stops.
         #[arg(long)]
         jwt_secret: bool,
+        /// Take over the JWT secret in this file, that of a project elsewhere; `-` is standard input.
+        #[arg(long, value_name = "FILE", requires = "jwt_secret")]
+        from: Option<PathBuf>,
     },
 }
 

@@ -1,8 +1,8 @@
 //! What a request carries, read strictly: a JSON body, a reference in the path, a query string.
 
 use axum::RequestPartsExt as _;
-use axum::body::Bytes;
-use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::body::{Bytes, HttpBody as _};
+use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequest, Path, Query, Request};
 use common::ProjectRef;
 use http::request::Parts;
 use serde::de::DeserializeOwned;
@@ -30,6 +30,18 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             Category::Data => Error::Body(it.to_string()),
             Category::Syntax | Category::Eof | Category::Io => Error::Json(it.to_string()),
         })
+    }
+}
+
+/// A body that may be left out.
+impl<S: Send + Sync, T: DeserializeOwned> OptionalFromRequest<S> for Body<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &S) -> Result<Option<Self>, Error> {
+        if request.headers().contains_key(http::header::CONTENT_TYPE) || !request.body().is_end_stream() {
+            return <Self as FromRequest<S>>::from_request(request, state).await.map(Some);
+        }
+        Ok(None)
     }
 }
 

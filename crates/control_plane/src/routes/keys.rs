@@ -4,10 +4,12 @@ use axum::Json;
 use axum::extract::State;
 use http::header::CACHE_CONTROL;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::ADMIN;
-use super::body::Reference;
+use super::body::{Body, Reference};
 use crate::queries::ProjectRow;
 use crate::secrets::{Secrets, StoredLogin};
 use crate::{Config, ControlPlane, Error};
@@ -34,13 +36,23 @@ pub(super) async fn rotate(
     shown(&plane, &row, &secrets)
 }
 
-/// `POST /api/v1/projects/{ref}/keys/replace-jwt-secret`: a new shared secret, and with it new `anon` and
-/// `service_role` keys.
+/// The secret of a project elsewhere.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Given {
+    jwt_secret: Option<SecretString>,
+}
+
+/// `POST /api/v1/projects/{ref}/keys/replace-jwt-secret`: another shared secret, made or the one of the body, and with
+/// it new `anon` and `service_role` keys.
 pub(super) async fn replace_jwt_secret(
     State(plane): State<ControlPlane>,
     Reference(reference): Reference,
+    body: Option<Body<Option<Given>>>,
 ) -> Result<Uncached, Error> {
-    let row = plane.replace_jwt_secret(&reference, ADMIN).await?;
+    let given = body.and_then(|it| it.0).unwrap_or_default().jwt_secret;
+    let given = given.as_ref().map(ExposeSecret::expose_secret);
+    let row = plane.replace_jwt_secret(&reference, given, ADMIN).await?;
     let secrets = Secrets::open(&plane.inner.seal, &row)?;
     shown(&plane, &row, &secrets)
 }

@@ -6,7 +6,7 @@ use common::ProjectRef;
 use http::StatusCode;
 use http::request::Parts;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::ADMIN;
 use super::body::{Body, Reference};
@@ -14,12 +14,12 @@ use crate::queries::ProjectRow;
 use crate::secrets::{Algorithm, Secrets};
 use crate::{ControlPlane, Error};
 
-/// What a new key is.
-#[derive(Debug, Deserialize)]
+/// What a new key is: one to be made, or one from elsewhere.
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewKey {
-    #[serde(default)]
-    algorithm: Algorithm,
+    algorithm: Option<Algorithm>,
+    jwk: Option<Map<String, Value>>,
 }
 
 /// A key of a project.
@@ -53,7 +53,13 @@ pub(super) async fn prepare(
     Reference(reference): Reference,
     Body(new): Body<NewKey>,
 ) -> Result<(StatusCode, Json<Value>), Error> {
-    let row = plane.prepare_signing_key(&reference, new.algorithm, ADMIN).await?;
+    let row = match (new.algorithm, new.jwk) {
+        (None, Some(jwk)) => plane.import_signing_key(&reference, &jwk, ADMIN).await?,
+        (Some(_), Some(_)) => return Err(Error::Body("algorithm: the one of jwk holds".into())),
+        (algorithm, None) => {
+            plane.prepare_signing_key(&reference, algorithm.unwrap_or_default(), ADMIN).await?
+        }
+    };
     Ok((StatusCode::CREATED, opened(&plane, &row)?))
 }
 

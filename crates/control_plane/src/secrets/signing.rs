@@ -12,9 +12,10 @@ use base64::prelude::BASE64_STANDARD;
 use common::jwt::Key;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::jwk;
 use crate::{Error, random};
 
 /// Keys of a project that are not revoked.
@@ -57,6 +58,9 @@ struct SigningKey {
     changed_at: Timestamp,
 }
 
+/// A private half and the parts of the public one, as they are stored.
+pub(super) type Pair = (String, Vec<String>);
+
 /// All signing keys of a project, oldest first.
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -95,16 +99,39 @@ impl SigningKeys {
     /// # Errors
     /// [`Error::SigningKeys`] when there is one already, or there are too many keys.
     pub(crate) fn prepare(&mut self, algorithm: Algorithm, now: Timestamp) -> Result<String, Error> {
+        self.room()?;
+        Ok(self.add(SigningKey::generate(algorithm, Status::Standby, now)?))
+    }
+
+    /// Take a private JWK over as the standby key; its name.
+    ///
+    /// # Errors
+    /// [`Error::Body`] for one that cannot be used, [`Error::SigningKeys`] as for [`prepare`](Self::prepare).
+    pub(crate) fn import(&mut self, jwk: &Map<String, Value>, now: Timestamp) -> Result<String, Error> {
+        self.room()?;
+        let jwk::Imported { kid, algorithm, pair: (private, public) } = jwk::read(jwk)?;
+        let kid = kid.to_string();
+        if self.0.iter().any(|it| it.kid == kid) {
+            return Err(Error::SigningKeys("there is, or was, a key of that name"));
+        }
+        let status = Status::Standby;
+        Ok(self.add(SigningKey { kid, algorithm, status, private, public, created_at: now, changed_at: now }))
+    }
+
+    fn room(&self) -> Result<(), Error> {
         if self.0.iter().any(|it| it.status == Status::Standby) {
             return Err(Error::SigningKeys("there is a standby key already"));
         }
         if self.0.iter().filter(|it| it.status != Status::Revoked).count() >= MAX_KEYS {
             return Err(Error::SigningKeys("there are ten keys already: revoke previous ones"));
         }
-        let key = SigningKey::generate(algorithm, Status::Standby, now)?;
+        Ok(())
+    }
+
+    fn add(&mut self, key: SigningKey) -> String {
         let kid = key.kid.clone();
         self.0.push(key);
-        Ok(kid)
+        kid
     }
 
     /// The standby key signs from now on, the current one becomes a previous one; the new current key's name.
@@ -202,15 +229,21 @@ impl SigningKey {
     }
 }
 
-fn es256() -> Result<(String, Vec<String>), Error> {
-    let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(|_| Error::Randomness)?;
+fn es256() -> Result<Pair, Error> {
+    stored_es256(&EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(|_| Error::Randomness)?)
+}
+
+pub(super) fn stored_es256(pair: &EcdsaKeyPair) -> Result<Pair, Error> {
     let der = pair.to_pkcs8v1().map_err(|_| Error::Randomness)?;
     Ok((pem(der.as_ref()), vec![BASE64_STANDARD.encode(pair.public_key().as_ref())]))
 }
 
 /// Takes some tenths of a second.
-fn rs256() -> Result<(String, Vec<String>), Error> {
-    let pair = RsaKeyPair::generate(KeySize::Rsa2048).map_err(|_| Error::Randomness)?;
+fn rs256() -> Result<Pair, Error> {
+    stored_rs256(&RsaKeyPair::generate(KeySize::Rsa2048).map_err(|_| Error::Randomness)?)
+}
+
+pub(super) fn stored_rs256(pair: &RsaKeyPair) -> Result<Pair, Error> {
     let der = pair.as_der().map_err(|_| Error::Randomness)?;
     let public = pair.public_key();
     let n = public.modulus().big_endian_without_leading_zero();

@@ -1,7 +1,7 @@
 //! What the REST interface does: projects, keys, settings, inbox, audit log.
 
 use axum::Router;
-use common::jwt::Rules;
+use common::jwt::{KeyRing, Rules};
 use common::{CapturedMail, Directory as _, ProjectRef};
 use control_plane::{ControlPlane, router};
 use futures_util::future::join;
@@ -175,6 +175,40 @@ fn keys_open_the_project_and_rotate() {
         }
         assert_ne!(replaced["jwt_secret"], rotated["jwt_secret"]);
         assert_eq!((&replaced["secret"], &replaced["jwks"]), (&rotated["secret"], &rotated["jwks"]));
+    });
+}
+
+#[test]
+fn a_secret_of_another_server_is_taken_over_with_the_keys_that_it_signed() {
+    run(async {
+        let it = Admin::new().await;
+        let path = "/projects/default/keys/replace-jwt-secret";
+        let secret = "the secret of a project that comes from elsewhere";
+        let claims = json!({"iss": "elsewhere", "role": "anon", "exp": 4_000_000_000_i64});
+        let old_key =
+            KeyRing::from_jwt_secret(secret).unwrap().sign_hs256(claims.as_object().unwrap()).unwrap();
+        let reference = "default".parse().unwrap();
+        for bad in [
+            json!({"jwt_secret": "short"}),
+            json!({"jwt_secret": "x".repeat(513)}),
+            json!({"secret": secret}),
+        ] {
+            assert_eq!(it.call(Method::POST, path, &bad).await.short(), "400 CP101");
+        }
+        let now_secs = jiff::Timestamp::now().as_second();
+        let rules = Rules { now_secs, leeway_secs: 30, audience: None, default_role: "" };
+        let before = it.plane.find(&reference).await.unwrap().unwrap();
+        assert!(before.jwt.verify(&old_key, &rules).is_err(), "what was refused changed nothing");
+        let replaced = it.call(Method::POST, path, &json!({"jwt_secret": secret})).await.body;
+        assert_eq!(replaced["jwt_secret"], secret);
+        let after = it.plane.find(&reference).await.unwrap().unwrap();
+        assert_eq!(after.jwt.verify(&old_key, &rules).unwrap().role, "anon");
+        assert_eq!(
+            after.jwt.verify(replaced["service_role"].as_str().unwrap(), &rules).unwrap().role,
+            "service_role"
+        );
+        let audit = it.get("/audit").await.body.to_string();
+        assert!(audit.contains("keys.replace_jwt_secret") && !audit.contains(secret), "{audit}");
     });
 }
 

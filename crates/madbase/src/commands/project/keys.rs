@@ -1,9 +1,10 @@
 //! `madbase project keys …`: the keys that sign tokens, from standby to revoked.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::settings::read;
 use super::{fields, list_in, path, text_in};
 use crate::cli::KeysVerb;
 use crate::client::Client;
@@ -19,8 +20,12 @@ pub(super) async fn run(client: &Client, output: Output, verb: KeysVerb) -> Resu
             let keys = client.call(Method::GET, &path(&reference, "/signing-keys")?, None).await?;
             output.show(&keys, list);
         }
-        KeysVerb::Prepare { reference, algorithm } => {
-            output.show(&prepare(client, &reference, &algorithm).await?, list);
+        KeysVerb::Prepare { reference, algorithm, jwk } => {
+            let key = match jwk {
+                Some(file) => json!({ "jwk": first(&read(&file)?)? }),
+                None => json!({ "algorithm": algorithm }),
+            };
+            output.show(&prepare(client, &reference, &key).await?, list);
         }
         KeysVerb::Rotate { reference, now } => rotate(client, output, &reference, now).await?,
         KeysVerb::Revoke { reference, kid } => {
@@ -28,9 +33,11 @@ pub(super) async fn run(client: &Client, output: Output, verb: KeysVerb) -> Resu
             let path = path(&reference, &format!("/signing-keys/{kid}/revoke"))?;
             output.show(&client.call(Method::POST, &path, None).await?, list);
         }
-        KeysVerb::Replace { reference, jwt_secret } => {
+        KeysVerb::Replace { reference, jwt_secret, from } => {
             let which = if jwt_secret { "/keys/replace-jwt-secret" } else { "/keys/rotate" };
-            let keys = client.call(Method::POST, &path(&reference, which)?, None).await?;
+            let given = from.map(|it| read(&it)).transpose()?;
+            let given = given.map(|it| json!({ "jwt_secret": it.trim_end() }));
+            let keys = client.call(Method::POST, &path(&reference, which)?, given.as_ref()).await?;
             output.show(&keys, fields);
         }
     }
@@ -41,7 +48,7 @@ async fn rotate(client: &Client, output: Output, reference: &str, now: bool) -> 
     let keys = client.call(Method::GET, &path(reference, "/signing-keys")?, None).await?;
     let waits = list_in(&keys, "keys").iter().any(|it| text_in(it, "status") == "standby");
     if !waits {
-        let prepared = prepare(client, reference, "ES256").await?;
+        let prepared = prepare(client, reference, &json!({ "algorithm": "ES256" })).await?;
         if !now {
             output.show(&prepared, list);
             output::note(&format!(
@@ -56,9 +63,15 @@ async fn rotate(client: &Client, output: Output, reference: &str, now: bool) -> 
     Ok(())
 }
 
-async fn prepare(client: &Client, reference: &str, algorithm: &str) -> Result<Value> {
-    let body = json!({ "algorithm": algorithm });
-    client.call(Method::POST, &path(reference, "/signing-keys")?, Some(&body)).await
+async fn prepare(client: &Client, reference: &str, key: &Value) -> Result<Value> {
+    client.call(Method::POST, &path(reference, "/signing-keys")?, Some(key)).await
+}
+
+/// The key of a file that holds one, or a list: `supabase gen signing-key` writes either.
+fn first(text: &str) -> Result<Value> {
+    let parsed: Value = serde_json::from_str(text).context("the file holds no JSON")?;
+    let keys = parsed.as_array().or_else(|| parsed.get("keys")?.as_array());
+    keys.map_or(Some(&parsed), |it| it.first()).cloned().context("the file holds no key")
 }
 
 fn list(keys: &Value) -> String {

@@ -79,7 +79,8 @@ fn change(pairs: &[String]) -> Result<Value> {
     Ok(Value::Object(services))
 }
 
-fn read(file: &Path) -> Result<String> {
+/// What a file holds; `-` is standard input.
+pub(super) fn read(file: &Path) -> Result<String> {
     if file == Path::new("-") {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).context("read standard input")?;
