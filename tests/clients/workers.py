@@ -26,7 +26,10 @@ class Workers:
         try:
             cluster.start_redis()
             # Many tests at once are more than one application.
-            cluster.patch_settings({"realtime": {"max_bytes_per_second": 10_000_000, "max_events_per_second": 10_000}})
+            cluster.patch_settings({
+                "realtime": {"max_bytes_per_second": 10_000_000, "max_events_per_second": 10_000},
+                "auth": {"strict_sessions": True},
+            })
             self.workers = [cluster.start_worker(f"worker-{it}") for it in (0, 1)]
             self.proxy = cluster.start_proxy([it.port for it in self.workers])
             self.door = ThreadingHTTPServer(("127.0.0.1", 0), self.handler())

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import http from "node:http";
 import { test } from "node:test";
 import { at, first, heard, joined, PROXY, refusal, room, sql, tokenOf, until, user, watching, world } from "./world.mjs";
-import { person, signed } from "../world.mjs";
+import { eventually, person, signed } from "../world.mjs";
 
 /** The answer to a request for a WebSocket: `{ status, body }`. */
 function upgrade(place, query) {
@@ -54,6 +54,25 @@ test("a signed-up user has realtime by the session of auth", async () => {
   sql(`insert into letters (owner, text) values (gen_random_uuid(), 'of another'), ('${ada.id}', 'of ada')`);
   assert.equal((await first(changes))[0].new.text, "of ada");
   await ada.client.removeAllChannels();
+});
+
+test("who signs out has no channel any more in a strict project, and nobody else loses one", async () => {
+  const [ada, bob] = [await person("ada"), await person("bob")];
+  const told = [];
+  const channels = [];
+  for (const { client } of [ada, bob]) {
+    await client.realtime.setAuth();
+    const channel = client.channel(room());
+    channel.on("system", {}, (it) => told.push([client === ada.client ? "ada" : "bob", it.message]));
+    channels.push(await joined(channel));
+  }
+  // By another process than the one that the socket is connected to, and without the client's own doing.
+  await ada.client.auth.admin.signOut((await ada.client.auth.getSession()).data.session.access_token, "global");
+  await first(told);
+  assert.deepEqual(told, [["ada", "Session from session_id claim in JWT does not exist"]]);
+  await eventually(() => channels[0].state === "closed", 15_000);
+  assert.equal(channels[1].state, "joined");
+  await bob.client.removeAllChannels();
 });
 
 test("a forged token does not join", async () => {
