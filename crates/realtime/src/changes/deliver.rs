@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
+use tokio::time::Instant;
 
 use super::ask::Verdict;
 use super::matching::Work;
@@ -59,6 +60,7 @@ pub(super) async fn deliver(changes: &[Change], works: &[Work]) {
 
 /// Send when there is room, or when nobody waits for it any longer; for all at once.
 async fn squeeze(crowded: Vec<(&Arc<Member>, Arc<Event>)>) {
+    let began = Instant::now();
     let sending = crowded.into_iter().map(|(member, event)| async move {
         member.outbox.room(event.size_bytes()).await;
         if !member.is_over(now_secs()) {
@@ -66,6 +68,7 @@ async fn squeeze(crowded: Vec<(&Arc<Member>, Arc<Event>)>) {
         }
     });
     join_all(sending).await;
+    metrics::histogram!("madbase_realtime_feed_held_up_seconds").record(began.elapsed());
 }
 
 /// What was written of one change.

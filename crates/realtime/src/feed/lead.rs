@@ -253,7 +253,6 @@ impl Leader<'_> {
         if let Some(slot) = slots.find(&name).await? {
             measure(&self.entry.database, slot.lag_bytes, slot.held_bytes);
         }
-        self.keep_roots(slots).await?;
         slots.publications(&PUBLICATIONS).await
     }
 
