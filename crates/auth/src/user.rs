@@ -120,6 +120,21 @@ impl User {
         merge(&mut self.raw_user_meta_data, object(json!({"email_verified": true})));
     }
 
+    /// What applications read about somebody who signed up starts as what the first identity knows, beside what the user
+    /// told. A number is left out: it stands in a field of its own.
+    pub(crate) fn describe(&mut self, first: &Identity) {
+        let told = self.raw_user_meta_data.take().unwrap_or_default();
+        let mut metadata = first.identity_data.clone();
+        match told.get("phone") {
+            Some(phone) => metadata.insert("phone".into(), phone.clone()),
+            None => metadata.remove("phone"),
+        };
+        if self.is_confirmed() {
+            metadata.insert("email_verified".into(), true.into());
+        }
+        self.raw_user_meta_data = Some(metadata);
+    }
+
     /// The phone number, or nothing.
     pub(crate) fn number(&self) -> &str {
         self.phone.as_deref().unwrap_or_default()

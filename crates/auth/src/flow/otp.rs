@@ -12,7 +12,7 @@ use crate::error::AccountError;
 use crate::queries::{self, Applied, Change};
 use crate::request::{Context, email, phone, pkce, text};
 use crate::sms::Channel;
-use crate::user::{Identity, Object, User, check_metadata};
+use crate::user::{Object, User, check_metadata};
 use crate::{Auth, Error, hooks};
 
 /// The body.
@@ -99,9 +99,9 @@ async fn create(
     address: &str,
     data: Object,
 ) -> Result<Applied, Error> {
-    let user = User::new(Some(address.to_owned()), data.clone(), ctx.now);
+    let mut user = User::new(Some(address.to_owned()), data.clone(), ctx.now);
     let mut change = Change::new(ctx.now);
-    change.identities.push(Identity::email(&user, false, &data));
+    change.identities.push(signup::described(&mut user, &data));
     change.audit(super::audit(ctx, "user_signedup", &user));
     change.create.push(user);
     hooks::before_created(ctx, &change.create).await?;

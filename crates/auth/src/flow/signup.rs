@@ -162,6 +162,13 @@ pub(crate) async fn by_email(auth: &Auth, ctx: &Context, new: NewUser) -> Result
     Err(Error::Conflict)
 }
 
+/// The first identity of somebody new, which the user is described by.
+pub(super) fn described(user: &mut User, data: &Object) -> Identity {
+    let identity = Identity::email(user, false, data);
+    user.describe(&identity);
+    identity
+}
+
 /// A new user whose address counts as confirmed.
 fn confirmed(ctx: &Context, new: &NewUser, hash: Option<String>) -> (Change, Uuid) {
     let mut user = User::new(Some(new.email.clone()), new.data.clone(), ctx.now);
@@ -169,7 +176,7 @@ fn confirmed(ctx: &Context, new: &NewUser, hash: Option<String>) -> (Change, Uui
     user.confirm(ctx.now);
     user.last_sign_in_at = Some(ctx.now);
     let mut change = Change::new(ctx.now);
-    change.identities.push(Identity::email(&user, false, &new.data));
+    change.identities.push(described(&mut user, &new.data));
     change.audit(audit(ctx, "user_signedup", &user));
     change.audit(audit(ctx, "login", &user));
     let user_id = user.id;
@@ -190,7 +197,7 @@ async fn unconfirmed(
     user.confirmation_sent_at = Some(ctx.now);
     let letter = Letter::new(ctx, SIGNUP, &user, &new.email, new.challenge.is_some())?;
     let mut change = Change::new(ctx.now);
-    change.identities.push(Identity::email(&user, false, &new.data));
+    change.identities.push(described(&mut user, &new.data));
     change.audit(audit(ctx, "user_confirmation_requested", &user));
     let mail = letter.write(ctx, &mut change)?;
     change.flows.extend(super::token::pkce::begin(new.challenge.as_ref(), user.id, "email/signup"));
@@ -258,6 +265,7 @@ async fn repeated(
     if !ctx.project.auth.conceal_accounts {
         // What clients of Supabase tell a taken address by.
         account.user.role = None;
+        account.user.raw_user_meta_data = Some(new.data.clone());
         account.identities.clear();
     }
     view(&account)
@@ -268,7 +276,7 @@ fn stranger(ctx: &Context, new: &NewUser) -> Account {
     let mut user = User::new(Some(new.email.clone()), new.data.clone(), ctx.now);
     user.confirmation_sent_at = Some(ctx.now);
     user.raw_app_meta_data = Some(object(json!({"provider": "email", "providers": ["email"]})));
-    let identities = vec![Identity::email(&user, false, &new.data).made(ctx.now)];
+    let identities = vec![described(&mut user, &new.data).made(ctx.now)];
     Account { user, version: String::new(), identities, factors: Vec::new(), session: None }
 }
 

@@ -44,7 +44,10 @@ pub(super) async fn token(
         "refresh_token" => grant::refresh::run(&auth, &ctx, fields(body)?).await?,
         "pkce" => grant::pkce::run(&auth, &ctx, fields(body)?).await?,
         "id_token" => Box::pin(grant::id_token::run(&auth, &ctx, fields(body)?)).await?,
-        "web3" => grant::web3::run(&auth, &ctx, fields(body)?).await?,
+        "web3" => {
+            grant::web3::check_on(&ctx.project.auth)?;
+            grant::web3::run(&auth, &ctx, fields(body)?).await?
+        }
         _ => return Err(Error::UnsupportedGrant),
     };
     Ok(tokens.into_response())

@@ -297,6 +297,20 @@ fn further_issuers_are_taken_for_the_client_that_is_named() {
 }
 
 #[test]
+fn nobody_is_asked_about_what_is_no_id_token() {
+    testkit::run(async {
+        let (api, idp) = google("id_token_shapeless").await;
+        let (header, signature) = ("eyJhbGciOiJSUzI1NiJ9", "c2ln");
+        for token in ["native-token".to_owned(), format!("{header}.e30.{signature}"), format!("{header}.!.")]
+        {
+            let answer = grant(&api, json!({"provider": "google", "id_token": token})).await;
+            assert_eq!(oauth(&answer), refused("invalid request", "Bad ID token"), "{token}");
+        }
+        assert!(idp.seen().is_empty());
+    });
+}
+
+#[test]
 fn a_rotated_key_is_found_and_a_silent_issuer_is_our_failure() {
     testkit::run(async {
         let (api, idp) = google("id_token_keys").await;

@@ -61,13 +61,47 @@ fn a_new_user_is_signed_in_at_once_where_confirmations_are_off() {
             "role": "authenticated",
             "updated_at": "[time]",
             "user_metadata": {
+              "email": "ada@example.com",
               "email_verified": true,
-              "name": "Ada"
+              "name": "Ada",
+              "phone_verified": false,
+              "sub": "[id]"
             }
           }
         }
         "#);
         assert_eq!(answer.headers["sb-auth-user-id"], answer.body["user"]["id"].as_str().unwrap());
+    });
+}
+
+#[test]
+fn users_are_described_by_their_first_identity_and_what_they_told() {
+    testkit::run(async {
+        let api = Api::new("described", AuthSettings::default()).await;
+        let told =
+            json!({"name": "Ada", "email": "mallory@example.com", "phone": "1", "email_verified": "yes"});
+        let body = json!({"email": "ada@example.com", "password": PASSWORD, "data": told});
+        let user = api.post("/signup", body.clone()).await.body["user"].clone();
+        let described = json!({"sub": user["id"], "email": "ada@example.com", "email_verified": true,
+            "phone_verified": false, "name": "Ada", "phone": "1"});
+        assert_eq!(user["user_metadata"], described, "nobody tells another address than the own");
+        // Somebody who has to confirm first, and somebody who asks for a link.
+        let silent = api.with(confirming());
+        let body = json!({"email": "bea@example.com", "password": PASSWORD, "data": {"name": "Bea"}});
+        let user = silent.post("/signup", body).await.body;
+        let described = json!({"sub": user["id"], "email": "bea@example.com", "email_verified": false,
+            "phone_verified": false, "name": "Bea"});
+        assert_eq!(user["user_metadata"], described);
+        let asked = api.post("/otp", json!({"email": "cy@example.com", "data": {"name": "Cy"}})).await;
+        assert_eq!(asked.status, 200, "{}", asked.body);
+        let listed = api.admin(http::Method::GET, "/admin/users", json!(null)).await;
+        let cy = listed.body["users"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|it| it["email"] == "cy@example.com")
+            .unwrap();
+        assert_eq!((&cy["user_metadata"]["sub"], &cy["user_metadata"]["name"]), (&cy["id"], &json!("Cy")));
     });
 }
 

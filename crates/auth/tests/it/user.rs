@@ -17,7 +17,9 @@ fn users_change_their_metadata_name_by_name() {
         let put = |body: Value| api.call(Method::PUT, "/user", Some(&session.access), body);
         put(json!({"data": {"a": 1, "b": {"c": 2}}})).await;
         let answer = put(json!({"data": {"a": null, "d": 3}})).await;
-        assert_eq!(answer.body["user_metadata"], json!({"b": {"c": 2}, "d": 3, "email_verified": true}));
+        let expected = json!({"b": {"c": 2}, "d": 3, "sub": session.user_id, "email": "ada@example.com",
+            "email_verified": true, "phone_verified": false});
+        assert_eq!(answer.body["user_metadata"], expected);
         let answer = put(json!({"app_metadata": {"role": "admin"}})).await;
         assert_eq!(answer.refusal(), (403, "not_admin"));
     });

@@ -119,6 +119,12 @@ fn wallets_are_off_until_they_are_on() {
         for (on, body, refusal, text) in [
             (vec![], ethereum(&text), (422, "web3_provider_disabled"), "Web3 provider is disabled"),
             (
+                vec![],
+                json!({"chain": "ethereum", "message": text, "signature": {"0": 1, "1": 2}}),
+                (422, "web3_provider_disabled"),
+                "Web3 provider is disabled",
+            ),
+            (
                 vec!["web3_solana"],
                 ethereum(&text),
                 (422, "web3_provider_disabled"),

@@ -91,7 +91,7 @@ pub(super) async fn waiting(
             let mut user = User::by_phone(new.phone.clone(), new.data.clone(), ctx.now);
             user.encrypted_password = hash;
             user.confirmation_sent_at = Some(ctx.now);
-            change.identities.push(Identity::phone(&user, false, &new.data));
+            change.identities.push(described(&mut user, &new.data));
             change.audit(audit(ctx, "user_confirmation_requested", &user));
             let user_id = user.id;
             change.create.push(user);
@@ -106,6 +106,13 @@ pub(super) async fn waiting(
     Ok(account.filter(|_| applied == Applied::Done))
 }
 
+/// The first identity of somebody new, which the user is described by.
+fn described(user: &mut User, data: &Object) -> Identity {
+    let identity = Identity::phone(user, false, data);
+    user.describe(&identity);
+    identity
+}
+
 /// A new user whose number counts as confirmed.
 fn confirmed(ctx: &Context, new: &NewPhoneUser, hash: Option<String>) -> (Change, Uuid) {
     let mut user = User::by_phone(new.phone.clone(), new.data.clone(), ctx.now);
@@ -113,7 +120,7 @@ fn confirmed(ctx: &Context, new: &NewPhoneUser, hash: Option<String>) -> (Change
     user.confirm_phone(ctx.now);
     user.last_sign_in_at = Some(ctx.now);
     let mut change = Change::new(ctx.now);
-    change.identities.push(Identity::phone(&user, false, &new.data));
+    change.identities.push(described(&mut user, &new.data));
     change.audit(audit(ctx, "user_signedup", &user));
     change.audit(audit(ctx, "login", &user));
     let user_id = user.id;

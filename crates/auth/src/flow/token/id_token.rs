@@ -206,6 +206,11 @@ async fn verified(
     accepted: &Accepted,
     (token, access_token): (&str, Option<&str>),
 ) -> Result<Object, Error> {
+    let bad = |description: String| OAuthError::protocol("invalid request", description).into();
+    // Nobody is asked about what names no issuer: that is no ID token, whoever's keys it may be compared with.
+    if unverified_issuer(token).is_none() {
+        return Err(bad("Bad ID token".into()));
+    }
     let trust: Trust = accepted.provider.trust;
     let issuers = &auth.providers().issuers;
     let metadata = issuers.discover(trust, &accepted.issuer, accepted.discovery_url.as_deref()).await;
@@ -216,7 +221,6 @@ async fn verified(
         now_secs: ctx.now.as_second(),
         access_token: access_token.filter(|it| !it.is_empty()),
     };
-    let bad = |description: String| OAuthError::protocol("invalid request", description).into();
     issuers.verify((trust, &metadata.jwks_uri), token, &expected).await.map_err(|it| match it {
         TokenError::Keys(failure) => Error::internal(failure),
         TokenError::Audience(named) => {

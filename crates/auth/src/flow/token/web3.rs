@@ -24,12 +24,17 @@ pub(crate) struct Fields {
     signature: Option<String>,
 }
 
+/// Whether the project knows wallets at all: told before anybody reads what was sent.
+pub(crate) fn check_on(settings: &AuthSettings) -> Result<(), Error> {
+    if is_on(settings, Chain::Ethereum) || is_on(settings, Chain::Solana) {
+        return Ok(());
+    }
+    Err(ExternalError::Web3Disabled("").into())
+}
+
 /// Sign in with a wallet.
 pub(crate) async fn run(auth: &Auth, ctx: &Context, fields: Fields) -> Result<Tokens, Error> {
     let settings = &ctx.project.auth;
-    if !is_on(settings, Chain::Ethereum) && !is_on(settings, Chain::Solana) {
-        return Err(ExternalError::Web3Disabled("").into());
-    }
     let chain = Chain::parse(fields.chain.as_deref().unwrap_or_default()).ok_or(ExternalError::Chain)?;
     if !is_on(settings, chain) {
         let name = match chain {
