@@ -200,13 +200,13 @@ fn who_does_not_read_is_closed_and_others_get_everything() {
 fn a_silent_socket_is_closed() {
     testkit::run(async {
         let test = testkit::project("silent").await;
-        let config = Config { idle_timeout: Duration::from_millis(600), ..Config::default() };
+        let config = Config { idle_timeout: Duration::from_secs(3), ..Config::default() };
         let world = World::with(&test, open(), config, &Redis::none()).await;
         let mut silent = world.joined(TOPIC, json!({})).await;
         let mut alive = world.joined(TOPIC, json!({})).await;
         for _ in 0..10 {
             alive.hears_nothing().await;
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(400)).await;
         }
         assert_eq!(silent.end().await, (1001, "heartbeats stopped".to_owned()));
         alive.hears_nothing().await;

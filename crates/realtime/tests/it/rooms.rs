@@ -214,7 +214,11 @@ fn config(key: &str) -> Value {
 
 /// The next `presence_diff`: keys that came, keys that left.
 async fn diff(client: &mut Client) -> (Vec<String>, Vec<String>) {
-    let told = client.event().await;
+    let mut told = client.event().await;
+    // A busy Redis may have been given up for a moment; members are agreed upon again, broadcasts are not.
+    while (told.event.as_str(), &told.payload["extension"]) == ("system", &json!("broadcast")) {
+        told = client.event().await;
+    }
     assert_eq!(told.event, "presence_diff", "{told:?}");
     let keys = |half: &str| told.payload[half].as_object().unwrap().keys().cloned().collect();
     (keys("joins"), keys("leaves"))
@@ -252,7 +256,7 @@ fn members_of_two_workers_see_each_other_come_and_go() {
         assert_eq!(told.payload.as_object().unwrap().keys().collect::<Vec<_>>(), ["ada", "ben"]);
         // Beside REQ C8's names, which are the default project's: those of others stand under their references.
         let set = format!("presence:project:{}:channel:room:users", test.project.reference);
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(30);
         while server.cli(&["SCARD", &set]) != "2" {
             assert!(Instant::now() < deadline, "{}", server.cli(&["SMEMBERS", &set]));
             sleep(Duration::from_millis(20)).await;
