@@ -242,7 +242,8 @@ async fn send(
                 }
             }
         });
-        join_all(sending).await;
+        // A task that has used up its turn is woken for what is left in any order.
+        tokio::task::unconstrained(join_all(sending)).await;
     }
 }
 

@@ -12,7 +12,7 @@ use crate::world::{World, caller};
 const TOPIC: &str = "realtime:room";
 
 /// Status and body of a request as `role`.
-async fn post(world: &World, role: &str, path: &str, (kind, body): (&str, Vec<u8>)) -> (u16, String) {
+pub(crate) async fn post(world: &World, role: &str, path: &str, (kind, body): (&str, Vec<u8>)) -> (u16, String) {
     let mut request = Request::post(path).header("content-type", kind).body(Body::from(body)).unwrap();
     let caller: Caller = caller(&world.project, &format!("role={role}"));
     request.extensions_mut().insert(Arc::clone(&world.project));
@@ -23,11 +23,11 @@ async fn post(world: &World, role: &str, path: &str, (kind, body): (&str, Vec<u8
     (status, String::from_utf8(body.to_vec()).unwrap())
 }
 
-fn json_body(value: &Value) -> (&'static str, Vec<u8>) {
+pub(crate) fn json_body(value: &Value) -> (&'static str, Vec<u8>) {
     ("application/json", value.to_string().into_bytes())
 }
 
-const ACCEPTED: (u16, String) = (202, String::new());
+pub(crate) const ACCEPTED: (u16, String) = (202, String::new());
 
 #[test]
 fn broadcasts_come_by_http_one_by_one_and_in_batches() {

@@ -7,6 +7,7 @@ use serde_json::json;
 use store::{Redis, RedisSettings};
 use testkit::{RedisServer, TestProject};
 
+use crate::api::{ACCEPTED, json_body, post};
 use crate::world::{World, open};
 
 const TOPIC: &str = "realtime:room";
@@ -43,6 +44,21 @@ fn what_is_sent_on_one_worker_arrives_on_the_other() {
         far.broadcast(TOPIC, json!("back")).await;
         assert_eq!(sender.event().await.payload["payload"], "back");
         other.hears_nothing().await;
+    });
+}
+
+#[test]
+fn a_burst_arrives_on_the_other_worker_in_its_order() {
+    testkit::run(async {
+        let (test, server) = (testkit::project("burst").await, RedisServer::start().await);
+        let (a, b) = (process(&test, &server).await, process(&test, &server).await);
+        let mut far = b.joined(TOPIC, json!({})).await;
+        let message = |number: i32| json!({"topic": "room", "event": "e", "payload": number});
+        let burst = json!({"messages": (0..900).map(message).collect::<Vec<_>>()});
+        assert_eq!(post(&a, "anon", "/api/broadcast", json_body(&burst)).await, ACCEPTED);
+        for number in 0..900 {
+            assert_eq!(far.event().await.payload["payload"], number);
+        }
     });
 }
 
