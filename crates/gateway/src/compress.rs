@@ -25,6 +25,11 @@ pub(crate) async fn compress(
     if method == Method::HEAD || !pays(&response) {
         return response;
     }
+    // On the heap: an answer that is left alone needs no memory for it.
+    Box::pin(encode(accept, response)).await
+}
+
+async fn encode(accept: HeaderValue, response: Response<Body>) -> Response<Body> {
     let (status, mut parts) = (response.status(), Some(response));
     // The encoder takes every Content-Range for one of bytes; the data API counts rows by it, at any status.
     let range = parts.as_mut().and_then(|it| it.headers_mut().remove(header::CONTENT_RANGE));

@@ -121,9 +121,8 @@ pub struct WorkerStanding {
 /// A request on its way to a worker and back.
 type Forwarding<'a> = Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send + 'a>>;
 
-/// What became of one attempt.
-enum Attempt {
-    Answered(AnswerHead, Lane, Turn),
+/// Why an attempt brought no answer.
+enum Setback {
     /// Nothing was sent.
     Unsent,
     /// The worker was busy all the time.
@@ -231,15 +230,15 @@ impl Workers {
             let mut turn = self.pick(&lost, deadline).await?;
             turn.carry(upload.as_ref());
             match self.attempt(turn, &mut request, deadline).await {
-                Attempt::Answered(head, lane, turn) => {
+                Ok((head, lane, turn)) => {
                     trace::tell("madbase.worker", || turn.worker().address.id.clone());
                     return self.pass_on(head, (lane, turn), upgrade);
                 }
-                Attempt::Unsent if Instant::now() > deadline => return Err(Error::NoWorker),
-                Attempt::Unsent => {}
-                Attempt::Busy => return Err(Error::NoWorker),
-                Attempt::Abandoned(error) => return Err(error),
-                Attempt::Lost(worker) => {
+                Err(Setback::Unsent) if Instant::now() > deadline => return Err(Error::NoWorker),
+                Err(Setback::Unsent) => {}
+                Err(Setback::Busy) => return Err(Error::NoWorker),
+                Err(Setback::Abandoned(error)) => return Err(error),
+                Err(Setback::Lost(worker)) => {
                     if !request.is_repeatable || lost.len() >= settings.max_repeats {
                         return Err(Error::WorkerLost);
                     }
@@ -282,10 +281,15 @@ impl Workers {
         (fitness != Fitness::None).then(|| worker.take_turn())
     }
 
-    async fn attempt(&self, mut turn: Turn, request: &mut Outgoing, deadline: Instant) -> Attempt {
+    async fn attempt(
+        &self,
+        mut turn: Turn,
+        request: &mut Outgoing,
+        deadline: Instant,
+    ) -> Result<(AnswerHead, Lane, Turn), Setback> {
         if !turn.wait(deadline).await {
             turn.settle();
-            return Attempt::Busy;
+            return Err(Setback::Busy);
         }
         let worker = Arc::clone(turn.worker());
         let mut lane = match worker.resting() {
@@ -298,7 +302,7 @@ impl Workers {
                     events::emit(Event::WorkerUnreachable { worker: &worker.address.id, error: &error });
                     worker.stand(Standing::Gone);
                     worker.measures.retries.increment(1);
-                    return Attempt::Unsent;
+                    return Err(Setback::Unsent);
                 }
             },
         };
@@ -310,20 +314,20 @@ impl Workers {
                 if head::says_close(&head.headers) {
                     worker.doubt();
                 }
-                Attempt::Answered(head, lane, turn)
+                Ok((head, lane, turn))
             }
             Exchange::Unsent => {
                 worker.measures.retries.increment(1);
-                Attempt::Unsent
+                Err(Setback::Unsent)
             }
-            Exchange::Broken => Attempt::Abandoned(turn.fault().unwrap_or(Fault::Broken).into()),
+            Exchange::Broken => Err(Setback::Abandoned(turn.fault().unwrap_or(Fault::Broken).into())),
             Exchange::Lost(error) => {
                 if let Some(fault) = turn.fault() {
-                    return Attempt::Abandoned(fault.into());
+                    return Err(Setback::Abandoned(fault.into()));
                 }
                 events::emit(Event::WorkerLost { worker: &worker.address.id, error: &error });
                 worker.suspend("lost");
-                Attempt::Lost(worker)
+                Err(Setback::Lost(worker))
             }
         }
     }

@@ -176,11 +176,12 @@ async fn answer(gateway: &Inner, visit: &mut Visit, request: Request<Body>) -> R
         }
         Target::NotBuilt => Err(Error::NotBuilt { prefix: visit.route.prefix }),
         Target::Health => operations::health(&visit.method),
-        Target::Ready => operations::ready(gateway, visit.peer.as_ref(), &visit.method).await,
+        // Rare ones lie on the heap, and not in every request's memory.
+        Target::Ready => Box::pin(operations::ready(gateway, visit.peer.as_ref(), &visit.method)).await,
         Target::Metrics => {
             operations::metrics(gateway, visit.peer.as_ref(), &visit.method, request.headers())
         }
-        Target::Challenge => challenge(gateway, request.uri()).await.ok_or(Error::NoRoute),
+        Target::Challenge => Box::pin(challenge(gateway, request.uri())).await.ok_or(Error::NoRoute),
         Target::Nobody => Err(Error::NoRoute),
     }
 }
@@ -216,13 +217,12 @@ async fn forward(
     visit.admission = started.elapsed();
     if let Some(asking) = asking {
         let sent = (request.headers(), request.uri());
-        // On the heap: most requests are not limited, and all would be larger for it.
-        Box::pin(limit(visit, asking, sent, admitted.as_ref().ok())).await?;
+        limit(visit, asking, sent, admitted.as_ref().ok()).await?;
     }
     let admitted = admitted?;
     if body_limit::is_announced(request.headers(), limits.max_body_bytes) {
         let (head, body) = request.into_parts();
-        body_limit::discard(&head.headers, body).await;
+        Box::pin(body_limit::discard(&head.headers, body)).await;
         return Err(Error::BodyTooLarge { max_bytes: limits.max_body_bytes });
     }
     let approach = Approach::new(&visit.route, &project, &admitted.caller, service.workers().is_some());
@@ -373,12 +373,10 @@ fn introduce(
     request: &mut Request<Body>,
     (project, admitted): (Arc<Project>, Admitted),
 ) {
-    // The data API has one answer with an address in it.
-    let needs_url = visit.route.target != Target::DataApi || request.uri().path() == "/";
-    let url = needs_url.then(|| match &gateway.config.public_url {
+    let url = match &gateway.config.public_url {
         Some(url) if project.reference.is_default() => url.trim_end_matches('/').to_owned(),
         Some(_) | None => own_url(&gateway.config, &visit.origin),
-    });
+    };
     if let Some(authorization) = admitted.authorization {
         request.headers_mut().insert(header::AUTHORIZATION, authorization);
     }
@@ -386,9 +384,7 @@ fn introduce(
     extensions.insert(project);
     extensions.insert(admitted.caller);
     extensions.insert(visit.id.clone());
-    if let Some(url) = url {
-        extensions.insert(PublicUrl(url.into()));
-    }
+    extensions.insert(PublicUrl(url.into()));
     if let Some(address) = visit.origin.client {
         extensions.insert(ClientAddress(address));
     }

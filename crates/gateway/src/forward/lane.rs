@@ -134,6 +134,14 @@ impl Lane {
             && self.upload.is_none()
     }
 
+    /// It has nothing to do from now on, and needs little memory for that.
+    pub(super) fn rest(&mut self) {
+        self.rested = Instant::now();
+        if self.input.capacity() > READ_BYTES {
+            self.input = BytesMut::new();
+        }
+    }
+
     /// What is still to be read of the answer's body.
     pub(super) fn framing(&self) -> Framing {
         self.framing
@@ -156,8 +164,17 @@ impl Lane {
 
     /// The next bytes of the answer's body; `None` at its end. The rest of the request's body is sent meanwhile.
     pub(super) fn poll_body(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
-        // The worker may answer without taking all of the body; such a connection ends with the answer.
-        let _told_by_reading = self.poll_send(context);
+        match self.poll_send(context) {
+            // The worker must not take a part of the body for the whole: its connection ends now.
+            Poll::Ready(Err(Failure::Upload)) => {
+                return Poll::Ready(Some(Err(io::ErrorKind::InvalidData.into())));
+            }
+            // The worker may answer without taking all of the body; its connection ends with the answer.
+            Poll::Ready(Err(Failure::Connection(_))) => {
+                (self.upload, self.output, self.keeps) = (None, Bytes::new(), false);
+            }
+            Poll::Ready(Ok(())) | Poll::Pending => {}
+        }
         loop {
             match self.framing.take(&mut self.input) {
                 Ok(Some(bytes)) => return Poll::Ready(Some(Ok(bytes))),
@@ -206,7 +223,11 @@ impl Lane {
 
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let large = matches!(self.framing, Framing::Length(left) if left > LARGE_READ_BYTES as u64);
-        self.input.reserve(if large { LARGE_READ_BYTES } else { READ_BYTES });
+        let wanted = if large { LARGE_READ_BYTES } else { READ_BYTES };
+        // Several answers fit into one piece of memory.
+        if self.input.capacity() - self.input.len() < wanted / 8 {
+            self.input.reserve(wanted);
+        }
         pin!(self.transport.read_buf(&mut self.input)).poll(context)
     }
 

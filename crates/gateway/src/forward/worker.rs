@@ -236,7 +236,7 @@ impl Worker {
         if self.removed.is_cancelled() || self.standing() == Standing::Gone {
             return;
         }
-        lane.rested = Instant::now();
+        lane.rest();
         let mut resting = self.rest();
         if resting.len() < self.max_resting {
             resting.push(lane);

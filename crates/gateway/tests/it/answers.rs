@@ -47,7 +47,7 @@ async fn services_are_told_everything_and_headers_arrive_unchanged() {
       "project": "default",
       "service": "data_api",
       "uri": "/a%20b?select=*&id=eq.1",
-      "url": null,
+      "url": "http://default.localhost:8000",
       "version": 1
     }
     "#);
@@ -213,7 +213,7 @@ async fn trusted_proxies_name_the_client_and_the_public_address() {
     let config = Config { trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()], ..Config::default() };
     let world = World::with(config, ServeSettings::default()).await;
     let request = world
-        .get("/auth/v1/x")
+        .get("/rest/v1/x")
         .header("x-forwarded-for", "203.0.113.9")
         .header("x-forwarded-proto", "https")
         .header("x-forwarded-host", "api.example.com");

@@ -215,7 +215,7 @@ async fn http2_without_tls_is_spoken() {
     let (mut sender, connection) = hyper::client::conn::http2::handshake(executor, io).await.unwrap();
     let connection = tokio::spawn(connection);
     let request =
-        http::Request::get("http://board.localhost:8000/auth/v1/x").header("apikey", "sb_secret_board");
+        http::Request::get("http://board.localhost:8000/rest/v1/x").header("apikey", "sb_secret_board");
     let response = sender.send_request(request.body(axum::body::Body::empty()).unwrap()).await.unwrap();
     let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
     let seen: serde_json::Value = serde_json::from_slice(&body).unwrap();

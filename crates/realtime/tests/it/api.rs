@@ -12,7 +12,12 @@ use crate::world::{World, caller};
 const TOPIC: &str = "realtime:room";
 
 /// Status and body of a request as `role`.
-pub(crate) async fn post(world: &World, role: &str, path: &str, (kind, body): (&str, Vec<u8>)) -> (u16, String) {
+pub(crate) async fn post(
+    world: &World,
+    role: &str,
+    path: &str,
+    (kind, body): (&str, Vec<u8>),
+) -> (u16, String) {
     let mut request = Request::post(path).header("content-type", kind).body(Body::from(body)).unwrap();
     let caller: Caller = caller(&world.project, &format!("role={role}"));
     request.extensions_mut().insert(Arc::clone(&world.project));

@@ -137,6 +137,37 @@ async fn a_body_is_sent_on_while_it_comes() {
     assert_eq!(got.load(Ordering::SeqCst), 10);
 }
 
+// The worker answers while the body still comes; then the body breaks.
+#[tokio::test]
+async fn a_part_of_a_body_is_never_taken_for_the_whole() {
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let take = move |body: Body| async move {
+        tokio::spawn(async move {
+            let mut pieces = body.into_data_stream();
+            let mut got = 0;
+            let is_whole = loop {
+                match pieces.next().await {
+                    Some(Ok(piece)) => got += piece.len(),
+                    Some(Err(_)) => break false,
+                    None => break true,
+                }
+            };
+            tell.send((got, is_whole)).unwrap();
+        });
+        let beginning = stream::once(async { Ok::<_, std::io::Error>(Bytes::from("begun")) });
+        Body::from_stream(beginning.chain(stream::pending()))
+    };
+    let (proxy, _worker) = cluster(Router::new().route("/take", post(take))).await;
+    let mut stream = TcpStream::connect(proxy.address).await.unwrap();
+    let head = "POST /rest/v1/take HTTP/1.1\r\nhost: localhost\r\napikey: sb_publishable_default\r\n\
+        transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    assert!(read_head(&mut stream).await.unwrap().starts_with("HTTP/1.1 200"));
+    stream.write_all(b"no chunk\r\n").await.unwrap();
+    stream.shutdown().await.unwrap();
+    assert_eq!(timeout(SOON, told.recv()).await.unwrap(), Some((5, false)));
+}
+
 #[tokio::test]
 async fn what_the_client_does_not_take_is_not_asked_of_the_worker() {
     let made = Arc::new(AtomicUsize::new(0));

@@ -67,6 +67,30 @@ async fn a_read_is_not_repeated_for_ever() {
 }
 
 #[tokio::test]
+async fn an_answer_whose_end_is_in_doubt_is_502_and_ends_its_connection() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\nok",
+        "no answer\r\n\r\n",
+    ] {
+        let bad = Upstream::new(Manner::Say(answer)).await;
+        let (proxy, _) = before(&[bad.address], impatient()).await;
+        let response = proxy.post("/rest/v1/x").body("{}").send().await.unwrap();
+        assert_eq!(response.status(), 502, "{answer}");
+    }
+    // Bytes behind an answer are no answer to the next request.
+    let trailing =
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil";
+    let bad = Upstream::new(Manner::Say(trailing)).await;
+    let (proxy, _) = before(&[bad.address], impatient()).await;
+    for _ in 0..3 {
+        assert_eq!(proxy.get("/rest/v1/x").send().await.unwrap().text().await.unwrap(), "ok");
+    }
+    assert!(bad.connections() >= 3, "{}", bad.connections());
+}
+
+#[tokio::test]
 async fn a_write_is_not_sent_into_a_connection_that_was_closed_meanwhile() {
     let upstream = Upstream::new(Manner::SayAndClose(OK)).await;
     let (proxy, _) = before(&[upstream.address], impatient()).await;
