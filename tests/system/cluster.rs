@@ -34,8 +34,10 @@ fn outage() -> Duration {
 
 /// Between two faults, at least.
 const CALM: Duration = Duration::from_millis(1500);
-/// A new worker that nobody was told of would be found by the look that proxies take every 30 s.
-const TOLD: Duration = Duration::from_secs(15);
+/// By when a new worker has its first request.
+const FOUND: Duration = Duration::from_secs(2);
+/// A machine that also runs other tests may stand still for longer than that; not each time.
+const TRIES: usize = 3;
 
 /// Until people have worked for a while with what just happened.
 async fn calm(tally: &Tally) {
@@ -199,7 +201,12 @@ async fn a_cluster_loses_its_parts_one_by_one_and_no_request_fails() {
     cluster.workers.remove(0).kill().await;
     calm(&tally).await;
     tally.begin("a worker is added");
-    let found = cluster.add_a_worker().await;
+    let mut found = cluster.add_a_worker().await;
+    for _ in 1..TRIES {
+        if found >= FOUND {
+            found = found.min(cluster.add_a_worker().await);
+        }
+    }
     calm(&tally).await;
     tally.begin("a worker is terminated and restarted");
     cluster.restart_a_worker().await;
@@ -214,7 +221,7 @@ async fn a_cluster_loses_its_parts_one_by_one_and_no_request_fails() {
     calm(&tally).await;
     let written = people.stop().await;
     tally.show(&format!("a new worker had its first request {} ms after it was ready", found.as_millis()));
-    assert!(found < TOLD, "found after {found:?}");
+    assert!(found < FOUND, "found after {found:?}");
     written.compare(&owner, &tally).await;
     tally.judge(KILL);
     cluster.stop().await;
