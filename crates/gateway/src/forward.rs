@@ -129,7 +129,7 @@ enum Setback {
     Busy,
     /// Sent, and no answer.
     Lost(Arc<Worker>),
-    /// The client's own body failed.
+    /// The client's own body failed, or the answer cannot be passed on.
     Abandoned(Error),
 }
 
@@ -321,6 +321,12 @@ impl Workers {
                 Err(Setback::Unsent)
             }
             Exchange::Broken => Err(Setback::Abandoned(turn.fault().unwrap_or(Fault::Broken).into())),
+            // What a project made of its answer says nothing about the worker. It was done, and is not done again.
+            Exchange::Malformed(error) => {
+                let error = std::io::Error::other(error);
+                events::emit(Event::WorkerLost { worker: &worker.address.id, error: &error });
+                Err(Setback::Abandoned(Error::WorkerLost))
+            }
             Exchange::Lost(error) => {
                 if let Some(fault) = turn.fault() {
                     return Err(Setback::Abandoned(fault.into()));
@@ -349,10 +355,10 @@ impl Workers {
         if head.status != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(answer::pass_on(head, lane, turn));
         }
-        let Some(client) = upgrade else { return Err(Error::WorkerLost) };
+        let Some((client, ends)) = upgrade.zip(lane.into_transport()) else { return Err(Error::WorkerLost) };
         // It is answered: websockets, which may stay for days, leave the worker's connections to requests.
         drop(turn);
-        let tunnel = Tunnel::new(client, lane.into_transport(), self.shared.settings.tunnel_idle_timeout);
+        let tunnel = Tunnel::new(client, ends, self.shared.settings.tunnel_idle_timeout);
         let mut response = head.with(Body::empty());
         response.extensions_mut().insert(tunnel);
         Ok(response)

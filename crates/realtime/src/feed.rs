@@ -214,6 +214,17 @@ impl Shared {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether nobody follows `entry` right now; then whoever comes waits until the stream is read again.
+    fn pauses(&self, entry: &Entry) -> bool {
+        // Nobody comes meanwhile.
+        let _entries = self.entries();
+        let pauses = !entry.has_users() || self.closing.is_cancelled();
+        if pauses {
+            entry.status.send_replace(Status::Starting);
+        }
+        pauses
+    }
+
     /// Whether `entry` is not needed any more; then it is forgotten.
     fn forget(&self, entry: &Entry) -> bool {
         let mut entries = self.entries();

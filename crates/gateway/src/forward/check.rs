@@ -75,7 +75,9 @@ async fn look(worker: &Arc<Worker>, settings: &WorkerSettings) -> Result<Standin
     let mut lane = Lane::open(&worker.address, settings).await.map_err(|_| Silence::Refused)?;
     match lane.exchange(&mut question).await {
         Exchange::Answered(head) => standing(answer::pass_on(head, lane, worker.visit())).await,
-        Exchange::Unsent | Exchange::Lost(_) | Exchange::Broken => Err(Silence::Late),
+        Exchange::Unsent | Exchange::Lost(_) | Exchange::Malformed(_) | Exchange::Broken => {
+            Err(Silence::Late)
+        }
     }
 }
 

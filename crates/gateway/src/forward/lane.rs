@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::outgoing::Outgoing;
 use super::transport::Transport;
-use super::wire::{AnswerHead, Framing};
+use super::wire::{AnswerHead, Framing, Malformed};
 use super::{WorkerAddress, WorkerSettings};
 
 /// What is read at once, at least.
@@ -34,8 +34,10 @@ pub(super) struct Lane {
     output: Bytes,
     /// The body behind `output`, if it comes piece by piece.
     upload: Option<Upload>,
-    /// Whether anything of the request was written.
+    /// Whether anything of the request was written, or may have been.
     touched: bool,
+    /// Whether the transport keeps some of what was written, as TLS does.
+    unflushed: bool,
     /// What is still to be read of the answer's body.
     framing: Framing,
     /// Whether the worker lets another request follow.
@@ -64,6 +66,8 @@ pub(super) enum Exchange {
     Unsent,
     /// The connection was lost before an answer came; what became of the request is unknown.
     Lost(io::Error),
+    /// What came is no answer that can be passed on.
+    Malformed(Malformed),
     /// The request's own body failed.
     Broken,
 }
@@ -71,6 +75,7 @@ pub(super) enum Exchange {
 /// Why an exchange failed.
 enum Failure {
     Connection(io::Error),
+    Answer(Malformed),
     /// The body of the request cannot be read.
     Upload,
 }
@@ -90,6 +95,7 @@ impl Lane {
             output: Bytes::new(),
             upload: None,
             touched: false,
+            unflushed: false,
             framing: Framing::Ended,
             keeps: true,
             to_head: false,
@@ -103,7 +109,7 @@ impl Lane {
         if self.used && self.is_stale() {
             return Exchange::Unsent;
         }
-        (self.used, self.touched, self.to_head) = (true, false, request.to_head);
+        (self.used, self.touched, self.to_head) = (true, self.transport.is_encrypted(), request.to_head);
         self.output = request.head.clone();
         self.upload = request.body.take().map(|body| Upload { body, left: request.length });
         match poll_fn(|context| self.poll_answer(context)).await {
@@ -112,6 +118,7 @@ impl Lane {
                 Exchange::Answered(head)
             }
             Err(Failure::Upload) => Exchange::Broken,
+            Err(Failure::Answer(error)) => Exchange::Malformed(error),
             Err(Failure::Connection(_)) if !self.touched => {
                 request.body = self.upload.take().map(|it| it.body);
                 Exchange::Unsent
@@ -127,16 +134,17 @@ impl Lane {
 
     /// Whether another request may follow: this one is written, and its answer read to the end and no further.
     pub(super) fn is_free(&self) -> bool {
-        self.keeps
-            && self.framing.is_ended()
-            && self.input.is_empty()
-            && self.output.is_empty()
-            && self.upload.is_none()
+        self.keeps && self.framing.is_ended() && self.input.is_empty() && self.is_sent()
+    }
+
+    fn is_sent(&self) -> bool {
+        self.output.is_empty() && self.upload.is_none() && !self.unflushed
     }
 
     /// It has nothing to do from now on, and needs little memory for that.
     pub(super) fn rest(&mut self) {
         self.rested = Instant::now();
+        self.output = Bytes::new();
         if self.input.capacity() > READ_BYTES {
             self.input = BytesMut::new();
         }
@@ -157,9 +165,11 @@ impl Lane {
         }
     }
 
-    /// The connection itself, after an answer that ends HTTP on it (101), and what was read behind that answer.
-    pub(super) fn into_transport(self) -> (Transport, Bytes) {
-        (self.transport, self.input.freeze())
+    /// The connection itself, after an answer that ends HTTP on it (101), and what was read behind that answer. `None` if
+    /// that came before the request was sent to its end.
+    pub(super) fn into_transport(self) -> Option<(Transport, Bytes)> {
+        // A copy: websockets stay for days, and what is read is read into more memory than that.
+        self.is_sent().then(|| (self.transport, Bytes::copy_from_slice(&self.input)))
     }
 
     /// The next bytes of the answer's body; `None` at its end. The rest of the request's body is sent meanwhile.
@@ -170,7 +180,7 @@ impl Lane {
                 return Poll::Ready(Some(Err(io::ErrorKind::InvalidData.into())));
             }
             // The worker may answer without taking all of the body; its connection ends with the answer.
-            Poll::Ready(Err(Failure::Connection(_))) => {
+            Poll::Ready(Err(Failure::Connection(_) | Failure::Answer(_))) => {
                 (self.upload, self.output, self.keeps) = (None, Bytes::new(), false);
             }
             Poll::Ready(Ok(())) | Poll::Pending => {}
@@ -207,7 +217,7 @@ impl Lane {
             match AnswerHead::take(&mut self.input, self.to_head) {
                 Ok(Some(head)) => return Poll::Ready(Ok(head)),
                 Ok(None) => {}
-                Err(error) => return Poll::Ready(Err(io::Error::other(error).into())),
+                Err(error) => return Poll::Ready(Err(Failure::Answer(error))),
             }
             match self.poll_fill(context) {
                 Poll::Ready(Ok(1..)) => {}
@@ -233,7 +243,7 @@ impl Lane {
 
     /// Write the request as far as its body has come.
     fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        if self.output.is_empty() && self.upload.is_none() {
+        if self.is_sent() {
             return Poll::Ready(Ok(()));
         }
         loop {
@@ -242,7 +252,7 @@ impl Lane {
                 if written == 0 {
                     return Poll::Ready(Err(io::Error::from(io::ErrorKind::WriteZero).into()));
                 }
-                self.touched = true;
+                (self.touched, self.unflushed) = (true, true);
                 self.output.advance(written);
             }
             let Some(upload) = &mut self.upload else { break };
@@ -260,7 +270,15 @@ impl Lane {
                 }
             }
         }
-        Pin::new(&mut self.transport).poll_flush(context).map_err(Failure::from)
+        self.poll_flush(context).map_err(Failure::from)
+    }
+
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.unflushed {
+            ready!(Pin::new(&mut self.transport).poll_flush(context))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -268,9 +286,13 @@ impl Upload {
     /// The next bytes as they go to the worker; `None` behind the last ones. A body of another length than the head tells
     /// would be taken for the next request, or eat a part of it.
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Failure>> {
+        // Its end may be told later than its last byte comes.
+        if self.left == Some(0) {
+            return Poll::Ready(Ok(None));
+        }
         loop {
             match ready!(Pin::new(&mut self.body).poll_frame(context)) {
-                None if self.left.is_none_or(|it| it == 0) => return Poll::Ready(Ok(None)),
+                None if self.left.is_none() => return Poll::Ready(Ok(None)),
                 None | Some(Err(_)) => return Poll::Ready(Err(Failure::Upload)),
                 // An empty chunk would be the last one. Trailers are not passed on.
                 Some(Ok(frame)) => match frame.into_data() {

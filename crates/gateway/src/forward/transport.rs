@@ -48,18 +48,19 @@ impl Transport {
     /// Whether the other end has closed it, or said something that nobody asked for.
     pub(super) fn is_stale(&mut self) -> bool {
         match self {
-            Self::Plain(stream) => peek(stream) != Peeked::Nothing,
-            Self::Encrypted(stream) => match peek(stream.get_ref().0) {
-                Peeked::Nothing => false,
-                Peeked::Closed => true,
-                // What belongs to TLS itself, such as a session ticket, or its end.
-                Peeked::Bytes => {
-                    let mut byte = [MaybeUninit::uninit()];
-                    let mut asleep = Context::from_waker(Waker::noop());
-                    Pin::new(stream).poll_read(&mut asleep, &mut ReadBuf::uninit(&mut byte)).is_ready()
-                }
-            },
+            Self::Plain(stream) => has_something(stream),
+            // What TLS itself has to say, such as a session ticket, is read away here; what is left then is no good.
+            Self::Encrypted(stream) => {
+                let mut byte = [MaybeUninit::uninit()];
+                let mut asleep = Context::from_waker(Waker::noop());
+                let read = Pin::new(&mut *stream).poll_read(&mut asleep, &mut ReadBuf::uninit(&mut byte));
+                read.is_ready() || has_something(stream.get_ref().0)
+            }
         }
+    }
+
+    pub(super) fn is_encrypted(&self) -> bool {
+        matches!(self, Self::Encrypted(_))
     }
 }
 
@@ -74,20 +75,10 @@ fn watch_the_other_end(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// What a resting connection has to say.
-#[derive(Debug, PartialEq, Eq)]
-enum Peeked {
-    Nothing,
-    Bytes,
-    Closed,
-}
-
-fn peek(stream: &TcpStream) -> Peeked {
-    match SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]) {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Peeked::Nothing,
-        Ok(1..) => Peeked::Bytes,
-        Ok(0) | Err(_) => Peeked::Closed,
-    }
+/// Whether there are bytes, an end or an error, by asking the system.
+fn has_something(stream: &TcpStream) -> bool {
+    let peeked = SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]);
+    !peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 impl AsyncRead for Transport {

@@ -52,6 +52,7 @@ impl Tunnel {
         let mut client = Counted { stream: TokioIo::new(client), passed: &passed };
         let passing = async {
             client.write_all(&first).await?;
+            drop(first);
             copy_bidirectional_with_sizes(&mut client, &mut worker, BUFFER_BYTES, BUFFER_BYTES).await
         };
         let silence = async {

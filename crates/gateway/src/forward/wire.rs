@@ -94,7 +94,9 @@ impl AnswerHead {
             headers.append(name, value);
         }
         let framing = framing(status, &headers, to_head)?;
-        let keeps = is_1_1 && framing != Framing::UntilClose && !super::head::says_close(&headers);
+        let ends_http = status == StatusCode::SWITCHING_PROTOCOLS;
+        let keeps =
+            is_1_1 && !ends_http && framing != Framing::UntilClose && !super::head::says_close(&headers);
         Ok(Some(Self { status, headers, framing, keeps }))
     }
 }
@@ -127,13 +129,14 @@ impl Span {
 /// How the body of an answer ends (RFC 9112 §6.3).
 fn framing(status: StatusCode, headers: &HeaderMap, to_head: bool) -> Result<Framing, Malformed> {
     let length = length(headers)?;
-    let coded = headers.get_all(header::TRANSFER_ENCODING).iter().next_back();
+    let mut coded = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let (coded, other) = (coded.next(), coded.next());
     if to_head || status.is_informational() || matches!(status.as_u16(), 204 | 304) {
         return Ok(Framing::Ended);
     }
     match (coded, length) {
         (Some(_), Some(_)) => Err(Malformed("a length and a transfer coding")),
-        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {
+        (Some(coding), None) if other.is_none() && coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {
             Ok(Framing::Chunked(Chunk::Size))
         }
         (Some(_), None) => Err(Malformed("its transfer coding")),
@@ -232,8 +235,9 @@ impl Chunk {
 
 /// The size before a chunk: hexadecimal digits, then extensions if any.
 fn chunk_size(line: &[u8]) -> Option<u64> {
-    let digits = line.split(|it| b"; \t".contains(it)).next()?;
-    if digits.is_empty() || digits.len() > 16 || !digits.iter().all(u8::is_ascii_hexdigit) {
+    let (digits, rest) = line.split_at(line.iter().take_while(|it| it.is_ascii_hexdigit()).count());
+    let rest = rest.trim_ascii_start();
+    if !(1..=16).contains(&digits.len()) || !(rest.is_empty() || rest.starts_with(b";")) {
         return None;
     }
     u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()

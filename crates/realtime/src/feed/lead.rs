@@ -50,6 +50,19 @@ enum Stop {
     Failed(Error),
 }
 
+impl Stop {
+    /// Whether another slot may help. A server that starts or stops, or lets nobody in right now, says nothing of the slot,
+    /// and a new one would lose what this one keeps.
+    fn is_of_the_slot(&self) -> bool {
+        match self {
+            Self::Failed(Error::Statement(error)) => {
+                !["08", "28", "53", "57"].iter().any(|class| error.code.starts_with(class))
+            }
+            Self::Failed(_) | Self::NoPublication | Self::OtherPublications => false,
+        }
+    }
+}
+
 impl From<Error> for Stop {
     fn from(it: Error) -> Self {
         Self::Failed(it)
@@ -78,7 +91,7 @@ impl Leader<'_> {
             if self.memory.position > before {
                 (wait, failures) = (FIRST_WAIT, 0);
             }
-            failures += u32::from(reason == "refused");
+            failures += u32::from(stop.is_of_the_slot());
             sleep(wait).await;
             wait = (wait * 2).min(LONGEST_WAIT);
         }
@@ -328,5 +341,24 @@ async fn alive_while<T>(stream: &mut Stream, work: impl Future<Output = T>) -> R
         biased;
         done = work => Ok(done),
         error = stream.stay_alive() => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_starts_or_is_full_costs_no_slot() {
+        let check = |code: &str| {
+            let (code, message) = (code.to_owned(), String::new());
+            Stop::from(Error::Statement(PgError { code, message, detail: None, hint: None })).is_of_the_slot()
+        };
+        for passing in ["57P03", "57P01", "53300", "08006", "28000"] {
+            assert!(!check(passing), "{passing}");
+        }
+        for lasting in ["55000", "58P01", "XX000", "42704"] {
+            assert!(check(lasting), "{lasting}");
+        }
     }
 }

@@ -112,10 +112,16 @@ impl Member {
         };
         metrics::gauge!("madbase_realtime_feeds_led").decrement(1.0);
         if next == Next::End {
+            // Somebody came in the last moment, and was told that changes come.
+            if !shared.pauses(entry) {
+                return Next::Try;
+            }
             // Where there are other processes, subscribers may come back to one of them in a moment.
             let is_needed = herald.has_followers() || entry.has_users() && ground.redis.is_configured();
             if !is_needed {
                 leader.remove_slot().await;
+                // Who comes after that was promised nothing.
+                *leader.memory = Memory::default();
             }
         }
         next

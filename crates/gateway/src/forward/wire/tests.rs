@@ -59,7 +59,7 @@ fn bodies_end_where_their_framing_says() {
         ),
         r#"200 "x" true"#
     );
-    assert_eq!(check("101 Switching Protocols\r\nupgrade: websocket", ""), r#"101 "" true"#);
+    assert_eq!(check("101 Switching Protocols\r\nupgrade: websocket", ""), r#"101 "" false"#);
     let old = read(b"HTTP/1.0 200 OK\r\ncontent-length: 1\r\n\r\nx", false, &[9]).unwrap();
     assert_eq!(old, (200, b"x".to_vec(), false));
     let to_head = read(b"HTTP/1.1 200 OK\r\ncontent-length: 90\r\n\r\n", true, &[usize::MAX]).unwrap();
@@ -86,6 +86,7 @@ fn what_may_end_in_two_ways_is_refused() {
         ("content-length: 3\r\ntransfer-encoding: chunked", "a length and a transfer coding"),
         ("transfer-encoding: gzip", "its transfer coding"),
         ("transfer-encoding: chunked, chunked", "its transfer coding"),
+        ("transfer-encoding: gzip\r\ntransfer-encoding: chunked", "its transfer coding"),
         ("bad header", "its head"),
         ("x: a\r\n folded", "its head"),
     ] {
@@ -95,6 +96,7 @@ fn what_may_end_in_two_ways_is_refused() {
         ("3\nabc\r\n0\r\n\r\n", "a line of its chunks"),
         ("-3\r\nabc", "the size of a chunk"),
         ("0x3\r\nabc", "the size of a chunk"),
+        ("3 junk\r\nabc", "the size of a chunk"),
         ("\r\nabc", "the size of a chunk"),
         ("11111111111111111\r\nabc", "the size of a chunk"),
         ("3\r\nabcd\r\n", "the end of a chunk"),

@@ -4,10 +4,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use common::Pillar;
+use futures_util::future::join_all;
 use gateway::{ServeSettings, Tls, TlsSettings, WorkerAddress, WorkerSettings, Workers};
 use serde_json::Value;
 use store::mtls::{Clients, Credentials};
-use tokio::net::TcpListener;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
 
 use super::cluster::{proxy, shelf};
 use crate::tls::Authority;
@@ -55,6 +58,45 @@ async fn a_worker_believes_the_proxy_that_it_knows_by_its_certificate() {
         proxy.get("/rest/v1/rows/3000000").send().await.unwrap().bytes().await.unwrap().len(),
         3_000_000
     );
+}
+
+/// A way to `worker` that stands still for a moment when much is sent on it.
+async fn jam(worker: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((proxy, _)) = listener.accept().await {
+            let (mut proxy_sends, mut proxy_gets) = proxy.into_split();
+            let worker = TcpStream::connect(worker).await.unwrap();
+            let (mut worker_sends, mut worker_gets) = worker.into_split();
+            tokio::spawn(async move { tokio::io::copy(&mut worker_sends, &mut proxy_gets).await });
+            tokio::spawn(async move {
+                tokio::io::copy(&mut (&mut proxy_sends).take(100_000), &mut worker_gets).await?;
+                sleep(Duration::from_millis(500)).await;
+                tokio::io::copy(&mut proxy_sends, &mut worker_gets).await
+            });
+        }
+    });
+    address
+}
+
+// TLS keeps what the socket does not take; nobody may forget to write it when the body's last byte was among it.
+#[tokio::test]
+async fn the_end_of_a_body_reaches_a_worker_that_was_slow_to_read_it() {
+    let authority = Authority::new();
+    let mut worker = worker(&authority.node("spiffe://madbase/worker/w")).await;
+    worker.address = jam(worker.address).await;
+    let proxy = before(&worker, Some(&authority.node("spiffe://madbase/proxy/p"))).await;
+    // Among so many sizes some end where the socket is full.
+    for batch in 0..6 {
+        let sizes = (0..10).map(|idx| 2_600_000 + (batch * 10 + idx) * 30_000);
+        let sending = sizes.map(async |size| {
+            let sent = proxy.post("/rest/v1/length").body(vec![b'x'; size]).send();
+            let told = timeout(Duration::from_secs(30), sent).await.expect("it hangs").unwrap();
+            assert_eq!(told.text().await.unwrap(), size.to_string());
+        });
+        join_all(sending).await;
+    }
 }
 
 #[tokio::test]
