@@ -264,8 +264,7 @@ impl Lane {
                 }
                 Poll::Ready(Err(failure)) => return Poll::Ready(Err(failure)),
                 Poll::Pending => {
-                    let _written_on_with_the_next_bytes =
-                        Pin::new(&mut self.transport).poll_flush(context)?;
+                    let _resumed_with_the_next_bytes = self.poll_flush(context)?;
                     return Poll::Pending;
                 }
             }
