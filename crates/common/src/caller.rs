@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use crate::jwt::Claims;
 
 /// A verified caller of one project.
@@ -23,6 +25,12 @@ impl Caller {
     #[must_use]
     pub fn role(&self) -> &str {
         &self.claims.role
+    }
+
+    /// The session that the token belongs to (claim `session_id`); keys and tokens from elsewhere name none.
+    #[must_use]
+    pub fn session(&self) -> Option<Uuid> {
+        self.claims.text("session_id")?.parse().ok()
     }
 }
 

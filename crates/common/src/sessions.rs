@@ -1,5 +1,5 @@
-//! Whether the session of an access token still stands: implemented by auth, asked by the gateway for projects with
-//! strict sessions.
+//! Whether the session of an access token still stands: implemented by auth, asked by the gateway and by realtime for
+//! projects with strict sessions.
 
 use std::fmt;
 use std::future::Future;
@@ -23,6 +23,19 @@ pub trait SessionCheck: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`SessionCheckError`] when the project's database does not answer.
     fn ask<'a>(&'a self, project: &'a Arc<Project>, session: Uuid) -> Asking<'a>;
+}
+
+impl dyn SessionCheck {
+    /// Whether `session` stands: from memory, or else by asking.
+    ///
+    /// # Errors
+    /// As [`SessionCheck::ask`].
+    pub async fn stands(&self, project: &Arc<Project>, session: Uuid) -> Result<bool, SessionCheckError> {
+        match self.remembered(project, session) {
+            Some(stands) => Ok(stands),
+            None => self.ask(project, session).await,
+        }
+    }
 }
 
 /// Nobody could say whether the session stands; the source is for the log only.

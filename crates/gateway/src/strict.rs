@@ -6,7 +6,6 @@
 use std::sync::{Arc, OnceLock};
 
 use common::{Caller, Project, SessionCheck};
-use uuid::Uuid;
 
 use crate::Error;
 use crate::events::{self, Event};
@@ -19,17 +18,12 @@ pub(crate) async fn check(check: &Check, project: &Arc<Project>, caller: &Caller
     if !project.auth.strict_sessions {
         return Ok(());
     }
-    let Some(session) = caller.claims.text("session_id").and_then(|it| it.parse::<Uuid>().ok()) else {
-        return Ok(());
-    };
+    let Some(session) = caller.session() else { return Ok(()) };
     // Nobody to ask: rather no answer than one to a session that has ended.
     let Some(sessions) = check.get() else { return Err(Error::SessionUnknown) };
-    let stands = match sessions.remembered(project, session) {
-        Some(stands) => stands,
-        None => sessions.ask(project, session).await.map_err(|error| {
-            events::emit(Event::SessionsSilent { error: &error });
-            Error::SessionUnknown
-        })?,
-    };
+    let stands = sessions.stands(project, session).await.map_err(|error| {
+        events::emit(Event::SessionsSilent { error: &error });
+        Error::SessionUnknown
+    })?;
     if stands { Ok(()) } else { Err(Error::SessionEnded) }
 }

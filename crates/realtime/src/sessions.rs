@@ -68,7 +68,7 @@ impl Bell {
 /// Whether the session of `caller`'s token stands, as far as that is remembered. Tokens without one always stand, and
 /// all do where the project is not strict.
 pub(crate) fn remembered(check: &Check, project: &Project, caller: &Caller) -> Option<bool> {
-    match session_of(caller).filter(|_| project.auth.strict_sessions) {
+    match caller.session().filter(|_| project.auth.strict_sessions) {
         Some(session) => check.get()?.remembered(project, session),
         None => Some(true),
     }
@@ -83,23 +83,17 @@ pub(crate) async fn ask(
     project: &Arc<Project>,
     caller: &Caller,
 ) -> Result<bool, SessionCheckError> {
-    if let Some(stands) = remembered(check, project, caller) {
-        return Ok(stands);
+    let Some(session) = caller.session().filter(|_| project.auth.strict_sessions) else { return Ok(true) };
+    match check.get() {
+        Some(check) => check.stands(project, session).await,
+        None => Err(SessionCheckError("nobody knows the project's sessions".into())),
     }
-    match (check.get(), session_of(caller)) {
-        (Some(check), Some(session)) => check.ask(project, session).await,
-        _ => Err(SessionCheckError("nobody knows the project's sessions".into())),
-    }
-}
-
-fn session_of(caller: &Caller) -> Option<Uuid> {
-    caller.claims.text("session_id")?.parse().ok()
 }
 
 impl Sessions {
     /// Look after the session of `caller`'s token, if it has one, for a channel of the socket that hears `bell`.
     pub(crate) fn watch(self: &Arc<Self>, caller: &Caller, bell: &Arc<Bell>) -> Option<Arc<Watched>> {
-        let session = session_of(caller)?;
+        let session = caller.session()?;
         let ended = AtomicBool::new(false);
         let watched = Watched { among: Arc::clone(self), session, ended, bell: Arc::clone(bell) };
         let watched = Arc::new(watched);
@@ -151,7 +145,7 @@ pub(crate) async fn look_after(tenant: Weak<Tenant>, check: Arc<Check>) {
         let sessions: Vec<Uuid> = tenant.sessions.watched().keys().copied().collect();
         let asking = sessions.into_iter().map(|session| {
             let project = &project;
-            async move { (session, stands(check, project, session).await) }
+            async move { (session, check.stands(project, session).await) }
         });
         let sessions = &tenant.sessions;
         let telling = stream::iter(asking).buffer_unordered(AT_ONCE).for_each(|(session, stands)| {
@@ -166,16 +160,5 @@ pub(crate) async fn look_after(tenant: Weak<Tenant>, check: Arc<Check>) {
             ready(())
         });
         telling.await;
-    }
-}
-
-async fn stands(
-    check: &Arc<dyn SessionCheck>,
-    project: &Arc<Project>,
-    session: Uuid,
-) -> Result<bool, SessionCheckError> {
-    match check.remembered(project, session) {
-        Some(stands) => Ok(stands),
-        None => check.ask(project, session).await,
     }
 }
