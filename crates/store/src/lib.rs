@@ -18,6 +18,7 @@ mod answer;
 mod budget;
 mod cache;
 mod config;
+mod cores;
 mod data_path;
 mod database;
 mod databases;
@@ -44,6 +45,7 @@ mod window;
 
 pub use answer::{Answer, Row};
 pub use cache::{Cache, CacheSpec, Flight, Flights, Follow, Key, Lead, Recent, Value, Version, Versions};
+pub use cores::{Here, PerCore, Shelves};
 pub use database::Database;
 pub use databases::{Databases, PoolSettings};
 pub use error::{Error, PgError};

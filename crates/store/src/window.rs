@@ -15,10 +15,11 @@ mod script;
 mod slot;
 mod teller;
 
-use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::hash::{BuildHasher as _, Hash};
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::quality::RandomState;
 use moka::sync::Cache;
 use tokio::time::Instant;
 use tokio_util::sync::DropGuard;
@@ -33,7 +34,8 @@ use teller::Untold;
 pub struct Windows {
     redis: Redis,
     per: Duration,
-    slots: Cache<[u64; 2], Arc<Slot>>,
+    /// The keys are hashes already.
+    slots: Cache<[u64; 2], Arc<Slot>, RandomState>,
     /// In front of `slots`.
     places: Arc<Places>,
     hashers: [RandomState; 2],
@@ -41,9 +43,24 @@ pub struct Windows {
     _ends: Arc<DropGuard>,
 }
 
-/// The counter of one key. Cheap to clone.
+/// The counter of one key. Cheap to clone: the outer count is one core's, which found it, the inner one is that of all.
 #[derive(Debug, Clone)]
-pub struct Window(Arc<Slot>);
+pub struct Window(Arc<Counter>);
+
+#[derive(Debug)]
+struct Counter {
+    slot: Arc<Slot>,
+}
+
+impl Window {
+    fn of(slot: Arc<Slot>) -> Self {
+        Self(Arc::new(Counter { slot }))
+    }
+
+    fn slot(&self) -> &Arc<Slot> {
+        &self.0.slot
+    }
+}
 
 /// How a counter stands after it was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,9 +91,12 @@ impl Windows {
         Self {
             redis: redis.clone(),
             per,
-            slots: Cache::builder().max_capacity(max_keys).time_to_idle(per * 2).build(),
+            slots: Cache::builder()
+                .max_capacity(max_keys)
+                .time_to_idle(per * 2)
+                .build_with_hasher(RandomState::default()),
             places: Arc::default(),
-            hashers: [RandomState::new(), RandomState::new()],
+            hashers: [RandomState::default(), RandomState::default()],
             untold,
             _ends: Arc::new(ends.drop_guard()),
         }
@@ -92,18 +112,18 @@ impl Windows {
     pub fn window(&self, key: impl Hash, name: impl FnOnce() -> String) -> Window {
         let hash = self.hashers.each_ref().map(|it| it.hash_one(&key));
         let now = Instant::now();
-        if let Some(slot) = self.places.get(hash, now) {
-            return Window(slot);
+        if let Some(window) = self.places.get(hash, now) {
+            return window;
         }
-        let slot = self.slots.get_with(hash, || Arc::new(Slot::new(name())));
-        self.places.put(hash, &slot, now);
-        Window(slot)
+        let window = Window::of(self.slots.get_with(hash, || Arc::new(Slot::new(name()))));
+        self.places.put(hash, &window, now);
+        window
     }
 
     /// Whether `window` refused a moment ago, and for how long still. Costs no round trip and counts nothing.
     #[must_use]
     pub fn refuses(&self, window: &Window) -> Option<Duration> {
-        window.0.refuses(Instant::now())
+        window.slot().refuses(Instant::now())
     }
 
     /// Count one of each, if all have room: `max` is the most of a window.
@@ -111,16 +131,16 @@ impl Windows {
     /// Waits for Redis only for counters that are near their limits, once, and at most as long as Redis may take to answer.
     pub async fn take(&self, wanted: &[(Window, u32)]) -> Verdict {
         let now = Instant::now();
-        if wanted.iter().any(|(window, _)| window.0.refuses(now).is_some()) {
+        if wanted.iter().any(|(window, _)| window.slot().refuses(now).is_some()) {
             return refused(wanted, now);
         }
         let shared = self.redis.is_up();
         let mut asked = Vec::new();
         for (idx, (window, max)) in wanted.iter().enumerate() {
-            match window.0.reserve(*max, self.per, shared, now) {
+            match window.slot().reserve(*max, self.per, shared, now) {
                 Step::Taken { first } => {
                     if first {
-                        self.untold.add(Arc::clone(&window.0));
+                        self.untold.add(Arc::clone(window.slot()));
                     }
                 }
                 Step::Ask => asked.push(idx),
@@ -135,7 +155,7 @@ impl Windows {
             give_back(wanted, &asked, wanted.len());
             return refused(wanted, Instant::now());
         }
-        let standings = wanted.iter().map(|(window, max)| window.0.standing(*max, now)).collect();
+        let standings = wanted.iter().map(|(window, max)| window.slot().standing(*max, now)).collect();
         Verdict { allowed: true, standings }
     }
 
@@ -144,7 +164,7 @@ impl Windows {
         let those = || asked.iter().filter_map(|idx| wanted.get(*idx));
         let mut call = script::Call::new(self.per);
         for (window, max) in those() {
-            call.add(&window.0, 1, *max);
+            call.add(window.slot(), 1, *max);
         }
         metrics::counter!("madbase_rate_limit_questions_total").increment(1);
         call.run(&self.redis).await
@@ -155,12 +175,12 @@ impl Windows {
 fn give_back(wanted: &[(Window, u32)], asked: &[usize], count: usize) {
     for (idx, (window, _)) in wanted.iter().enumerate().take(count) {
         if !asked.contains(&idx) {
-            window.0.give_back();
+            window.slot().give_back();
         }
     }
 }
 
 fn refused(wanted: &[(Window, u32)], now: Instant) -> Verdict {
-    let standings = wanted.iter().map(|(window, max)| window.0.standing(*max, now)).collect();
+    let standings = wanted.iter().map(|(window, max)| window.slot().standing(*max, now)).collect();
     Verdict { allowed: false, standings }
 }

@@ -1,21 +1,23 @@
 //! What was found a moment ago, in front of a cache that costs more to ask: one that counts uses and keeps an order.
 
 use std::hash::BuildHasher as _;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use common::ProjectRef;
 use foldhash::fast::RandomState;
 use tokio::time::Instant;
 
+use crate::Shelves;
+
 const PLACES: usize = 64;
 /// How long a value counts as found a moment ago; then the cache behind is asked again, and so learns of its use.
 const MOMENT: Duration = Duration::from_millis(250);
 
-/// At most 64 values of projects, each for a quarter of a second. Who changes the cache behind calls [`Self::forget`].
+/// At most 64 values of projects for each core, each for a quarter of a second. Who changes the cache behind calls
+/// [`Self::forget`].
 #[derive(Debug)]
 pub struct Recent<V> {
-    places: Box<[Mutex<Option<Found<V>>>]>,
+    shelves: Shelves<Found<V>>,
     hasher: RandomState,
 }
 
@@ -29,44 +31,33 @@ struct Found<V> {
 
 impl<V> Default for Recent<V> {
     fn default() -> Self {
-        Self {
-            places: std::iter::repeat_with(Mutex::default).take(PLACES).collect(),
-            hasher: RandomState::default(),
-        }
+        Self { shelves: Shelves::new(PLACES), hasher: RandomState::default() }
     }
 }
 
 impl<V: Clone> Recent<V> {
     /// The value of `version` of project `reference`, if it was found a moment before `now`.
     pub fn get(&self, reference: &ProjectRef, version: i64, now: Instant) -> Option<V> {
-        let place = self.place(reference)?.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = place.as_ref().filter(|it| it.version == version && it.reference == *reference)?;
-        (now.saturating_duration_since(found.at) < MOMENT).then(|| found.value.clone())
+        self.shelves.find(self.hasher.hash_one(reference), |it| {
+            let is_it = it.version == version && it.reference == *reference;
+            (is_it && now.saturating_duration_since(it.at) < MOMENT).then(|| it.value.clone())
+        })
     }
 
     /// It is found at `now`.
     pub fn put(&self, reference: &ProjectRef, version: i64, value: V, now: Instant) {
         let found = Found { reference: reference.clone(), version, value, at: now };
-        if let Some(place) = self.place(reference) {
-            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
-        }
+        self.shelves.put(self.hasher.hash_one(reference), found);
     }
 
     /// Whatever was found about project `reference` counts no more.
     pub fn forget(&self, reference: &ProjectRef) {
-        if let Some(place) = self.place(reference) {
-            *place.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        }
+        self.shelves.forget(self.hasher.hash_one(reference));
     }
 
     /// Whatever was found counts no more.
     pub fn forget_all(&self) {
-        self.places.iter().for_each(|it| *it.lock().unwrap_or_else(PoisonError::into_inner) = None);
-    }
-
-    fn place(&self, reference: &ProjectRef) -> Option<&Mutex<Option<Found<V>>>> {
-        let hash = usize::try_from(self.hasher.hash_one(reference) % PLACES as u64).ok()?;
-        self.places.get(hash)
+        self.shelves.clear();
     }
 }
 

@@ -1,6 +1,7 @@
 //! One key's counter in this process: what Redis last said, what it was not told yet, and the process's own count.
 
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,8 +23,15 @@ type Own = RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMi
 #[derive(Debug)]
 pub(super) struct Slot {
     name: Box<str>,
+    /// Whether it may refuse: all cores read that, and it seldom changes.
+    strained: Strained,
     state: Mutex<State>,
 }
+
+/// By itself in what caches hand over together.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Strained(AtomicBool);
 
 #[derive(Debug, Default)]
 struct State {
@@ -55,7 +63,7 @@ pub(super) enum Step {
 
 impl Slot {
     pub(super) fn new(name: String) -> Self {
-        Self { name: name.into(), state: Mutex::default() }
+        Self { name: name.into(), strained: Strained::default(), state: Mutex::default() }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -68,14 +76,28 @@ impl Slot {
 
     /// For how long it refuses without being asked.
     pub(super) fn refuses(&self, now: Instant) -> Option<Duration> {
-        self.state().refuses(now)
+        if !self.strained.0.load(Relaxed) {
+            return None;
+        }
+        let state = self.state();
+        let wait = state.refuses(now);
+        if wait.is_none() {
+            self.strained.0.store(false, Relaxed);
+        }
+        wait
+    }
+
+    /// It refuses until then.
+    fn refuse(&self, state: &mut State, until: Instant) {
+        state.refused_until = Some(until);
+        self.strained.0.store(true, Relaxed);
     }
 
     /// Count one of at most `max` in `per`, if that can be decided here. `shared` while Redis is there.
     pub(super) fn reserve(&self, max: u32, per: Duration, shared: bool, now: Instant) -> Step {
         let mut state = self.state();
         if let Err(wait) = state.take_own(max, per) {
-            state.refused_until = Some(now + wait.max(SHORTEST_REFUSAL));
+            self.refuse(&mut state, now + wait.max(SHORTEST_REFUSAL));
             return Step::Refused;
         }
         if !shared {
@@ -119,7 +141,7 @@ impl Slot {
         let Some((used, wait)) = answer else { return };
         state.used = Some((used, now));
         if !wait.is_zero() {
-            state.refused_until = Some(now + wait.max(SHORTEST_REFUSAL));
+            self.refuse(&mut state, now + wait.max(SHORTEST_REFUSAL));
         }
     }
 
