@@ -44,6 +44,12 @@ impl ProjectRef {
     /// The reference of the project that exists from the first start on.
     pub const DEFAULT: &'static str = "default";
 
+    /// The reference of that project.
+    #[must_use]
+    pub fn of_default() -> Self {
+        Self(Self::DEFAULT.into())
+    }
+
     /// The reference as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -37,14 +37,15 @@ impl Overflow {
     }
 }
 
-/// `body` cut at `max_bytes`, and the flag that tells whether it was.
-pub(crate) fn limit(body: Body, max_bytes: usize) -> (Body, Overflow) {
-    if http_body::Body::is_end_stream(&body) {
-        return (body, Overflow::default());
+/// Cut `body` at `max_bytes`; the flag tells whether it was.
+pub(crate) fn limit(body: &mut Body, max_bytes: usize) -> Overflow {
+    if http_body::Body::is_end_stream(body) {
+        return Overflow::default();
     }
     let overflow = Overflow(Some(Arc::default()));
-    let limited = Limited { inner: body, left: max_bytes, discarded: 0, overflow: overflow.clone() };
-    (Body::new(limited), overflow)
+    let inner = std::mem::take(body);
+    *body = Body::new(Limited { inner, left: max_bytes, discarded: 0, overflow: overflow.clone() });
+    overflow
 }
 
 /// Whether the head alone says that the body is too large.
@@ -56,12 +57,12 @@ pub(crate) fn is_announced(headers: &HeaderMap, max_bytes: usize) -> bool {
 /// Read a body that is too large, so that its sender gets to hear of it; bounded in size and time.
 ///
 /// Not when the client waits for `100 Continue`: it has sent nothing, and reading would invite it to.
-pub(crate) async fn discard(headers: &HeaderMap, body: Body) {
+pub(crate) async fn discard(headers: &HeaderMap, mut body: Body) {
     if headers.contains_key(header::EXPECT) {
         return;
     }
-    let (mut limited, _) = limit(body, 0);
-    let read_on = async { while let Some(Ok(_)) = limited.frame().await {} };
+    let _overflows = limit(&mut body, 0);
+    let read_on = async { while let Some(Ok(_)) = body.frame().await {} };
     let _unread_rest = tokio::time::timeout(MAX_DISCARD_TIME, read_on).await;
 }
 
@@ -122,7 +123,8 @@ mod tests {
     async fn check(chunks: &[usize], max_bytes: usize) -> (Option<usize>, bool) {
         let chunks: Vec<_> =
             chunks.iter().map(|it| Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; *it]))).collect();
-        let (body, overflow) = limit(Body::from_stream(stream::iter(chunks)), max_bytes);
+        let mut body = Body::from_stream(stream::iter(chunks));
+        let overflow = limit(&mut body, max_bytes);
         let read = body.collect().await.ok().map(|it| it.to_bytes().len());
         (read, overflow.happened())
     }

@@ -4,6 +4,7 @@
 //! need.
 
 use axum::body::Body;
+use http::header::Entry;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 
 use crate::route::Target;
@@ -25,6 +26,8 @@ const EXPOSED_BY_DATA_API: HeaderValue = HeaderValue::from_static(
     "Content-Encoding, Content-Location, Content-Range, Content-Type, Date, Location, Server, Transfer-Encoding, \
     Range-Unit",
 );
+/// What tells of limits.
+const EXPOSED_OF_LIMITS: HeaderValue = HeaderValue::from_static("RateLimit, RateLimit-Policy, Retry-After");
 
 /// The longest list of requested headers that is echoed, in bytes.
 const MAX_REQUESTED_BYTES: usize = 2048;
@@ -54,9 +57,10 @@ pub(crate) fn preflight(target: Target, request: &HeaderMap) -> Response<Body> {
 
 /// Mark an answer as readable by the page that asked. What the service itself said wins.
 ///
-/// `origins` are the allowed ones; empty means any. A page of another origin is told nothing.
+/// `origins` are the allowed ones; empty means any. A page of another origin is told nothing. `limited` when the answer tells
+/// of limits, too.
 pub(crate) fn mark(
-    target: Target,
+    (target, limited): (Target, bool),
     origins: &[String],
     origin: Option<&HeaderValue>,
     headers: &mut HeaderMap,
@@ -67,16 +71,19 @@ pub(crate) fn mark(
     }
     let listed = origin.filter(|it| origins.iter().any(|allowed| it.as_bytes() == allowed.as_bytes()));
     let allowed = if any { Some(ANY) } else { listed.cloned() };
-    let Some(allowed) = allowed else { return };
-    if headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
-        return;
+    if let Some(allowed) = allowed
+        && let Entry::Vacant(place) = headers.entry(header::ACCESS_CONTROL_ALLOW_ORIGIN)
+    {
+        place.insert(allowed);
+        if !any {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        }
+        let exposed = if target == Target::DataApi { EXPOSED_BY_DATA_API } else { EXPOSED };
+        headers.entry(header::ACCESS_CONTROL_EXPOSE_HEADERS).or_insert(exposed);
     }
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
-    if !any {
-        headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+    if limited && headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
+        headers.append(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED_OF_LIMITS);
     }
-    let exposed = if target == Target::DataApi { EXPOSED_BY_DATA_API } else { EXPOSED };
-    headers.entry(header::ACCESS_CONTROL_EXPOSE_HEADERS).or_insert(exposed);
 }
 
 /// Our list and what the page asks for besides; names only, so that nothing else can be echoed.
@@ -121,7 +128,7 @@ mod tests {
     fn check(origins: &[&str], origin: Option<&'static str>) -> Option<String> {
         let origins: Vec<String> = origins.iter().map(|it| (*it).to_owned()).collect();
         let mut headers = HeaderMap::new();
-        mark(Target::Auth, &origins, origin.map(HeaderValue::from_static).as_ref(), &mut headers);
+        mark((Target::Auth, false), &origins, origin.map(HeaderValue::from_static).as_ref(), &mut headers);
         let allowed = headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN)?;
         Some(allowed.to_str().unwrap().to_owned())
     }

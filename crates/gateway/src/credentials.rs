@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use percent_encoding::percent_decode_str;
 
 const APIKEY: HeaderName = HeaderName::from_static("apikey");
@@ -24,7 +24,7 @@ impl<'a> Credentials<'a> {
     /// The credentials of a request.
     pub(crate) fn of(headers: &'a HeaderMap, query: Option<&'a str>) -> Self {
         let apikey = key_of_header(headers, &APIKEY).or_else(|| key_of_query(query?));
-        let authorization = headers.get(header::AUTHORIZATION).and_then(|it| it.to_str().ok());
+        let authorization = headers.get(header::AUTHORIZATION).and_then(text);
         Self { apikey, bearer: authorization.and_then(bearer) }
     }
 
@@ -62,7 +62,7 @@ pub(crate) fn without_key(query: &str) -> Option<Cow<'_, str>> {
 }
 
 fn key_of_header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, str>> {
-    let value = headers.get(name).and_then(|it| it.to_str().ok()).map(str::trim);
+    let value = headers.get(name).and_then(text).map(str::trim_ascii);
     value.filter(|it| !it.is_empty()).map(Cow::Borrowed)
 }
 
@@ -73,14 +73,18 @@ fn key_of_query(query: &str) -> Option<Cow<'_, str>> {
 
 /// RFC 6750, with the scheme in any case (RFC 9110 §11.1).
 fn bearer(authorization: &str) -> Option<&str> {
-    let (scheme, token) = authorization.split_once(' ').unwrap_or((authorization, ""));
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    let (scheme, token) = authorization.split_at_checked("bearer".len())?;
+    let is_one = scheme.eq_ignore_ascii_case("bearer") && (token.is_empty() || token.starts_with(' '));
+    is_one.then(|| token.trim_ascii())
+}
+
+/// The value as text. Tokens are long, and this looks at sixteen bytes at once.
+fn text(value: &HeaderValue) -> Option<&str> {
+    std::str::from_utf8(value.as_bytes()).ok().filter(|it| it.is_ascii())
 }
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn check(sent: &[(HeaderName, &'static str)], query: Option<&str>) -> String {

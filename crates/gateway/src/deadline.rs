@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// What comes of `answer` within `limit`. Whoever awaits this polls it again at least as often as `looks` says, when
+/// What comes of `answer` within `limit` after it `began`. Whoever awaits this polls it again at least as often as `looks` says, when
 /// nothing else happens; `None` when nobody promises that.
 pub(crate) async fn within<T>(
-    limit: Duration,
+    (began, limit): (Instant, Duration),
     looks: Option<Duration>,
     answer: impl Future<Output = T>,
 ) -> Option<T> {
-    let deadline = Instant::now() + limit;
+    let deadline = began + limit;
     let mut answer = pin!(answer);
     let mut timer: Option<Pin<Box<Sleep>>> = None;
     poll_fn(|context| {
@@ -47,7 +47,7 @@ mod tests {
 
     async fn check(looks: Option<Duration>, polled_every: Duration) -> Duration {
         let started = Instant::now();
-        let mut within = pin!(within(LIMIT, looks, pending::<()>()));
+        let mut within = pin!(within((started, LIMIT), looks, pending::<()>()));
         let mut poller = interval(polled_every);
         loop {
             tokio::select! {
@@ -78,6 +78,6 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(59)).await;
             7
         };
-        assert_eq!(timeout(LIMIT * 2, within(LIMIT, None, answer)).await, Ok(Some(7)));
+        assert_eq!(timeout(LIMIT * 2, within((Instant::now(), LIMIT), None, answer)).await, Ok(Some(7)));
     }
 }

@@ -14,23 +14,29 @@ use common::Verbosity;
 use http::{Request, Response};
 use tower::ServiceExt as _;
 
-use crate::Workers;
 use crate::forward::Passage;
 use crate::forwarded::Origin;
+use crate::load::Begun;
 use crate::request_id::RequestIds;
 use crate::route::Target;
 use crate::serve::Peer;
+use crate::{Gateway, Load, Workers, pipeline};
 
 type Answering = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
 /// Answers every request. Cheap to clone.
 #[derive(Clone)]
-pub struct Endpoint(Way);
+pub struct Endpoint {
+    way: Way,
+    load: Option<Load>,
+}
 
 #[derive(Clone)]
 enum Way {
     Here(Arc<dyn Fn(Request<Body>) -> Answering + Send + Sync>),
     There(Workers),
+    /// The gateway itself; it needs no closure around it, and hears of the connection without detours.
+    Door(Gateway),
 }
 
 impl Endpoint {
@@ -40,7 +46,7 @@ impl Endpoint {
         F: Fn(Request<Body>) -> A + Send + Sync + 'static,
         A: Future<Output = Response<Body>> + Send + 'static,
     {
-        Self(Way::Here(Arc::new(move |request| Box::pin(answer(request)))))
+        Way::Here(Arc::new(move |request| Box::pin(answer(request)))).into()
     }
 
     /// A service behind the gateway, which bounds its bodies: the bound of axum's own would be a second, smaller one.
@@ -51,18 +57,50 @@ impl Endpoint {
 
     /// The workers that answer, if this process does not.
     pub(crate) fn workers(&self) -> Option<&Workers> {
-        match &self.0 {
-            Way::Here(_) => None,
+        match &self.way {
+            Way::Here(_) | Way::Door(_) => None,
             Way::There(workers) => Some(workers),
         }
     }
 
+    /// The same, with its requests counted by `load` where they come in.
+    #[must_use]
+    pub fn counted(self, load: &Load) -> Self {
+        Self { load: Some(load.clone()), ..self }
+    }
+
+    /// Count a request, if somebody wants that.
+    pub(crate) fn begin(&self) -> Option<Begun<'_>> {
+        self.load.as_ref().map(Load::begin)
+    }
+
     /// The answer to `request`.
     pub fn answer(&self, request: Request<Body>) -> Answering {
-        match &self.0 {
+        match &self.way {
             Way::Here(answer) => answer(request),
             Way::There(workers) => Box::pin(answer_there(workers.clone(), request)),
+            Way::Door(gateway) => {
+                let (gateway, peer) = (gateway.clone(), request.extensions().get::<Peer>().cloned());
+                Box::pin(async move { pipeline::enter(&gateway.inner, request, peer.map(Arc::new)).await })
+            }
         }
+    }
+
+    /// The answer to `request`, which came by `peer`.
+    pub(crate) fn answer_to(self: &Arc<Self>, peer: &Arc<Peer>, mut request: Request<Body>) -> Answering {
+        if let Way::Door(_) = self.way {
+            return Box::pin(answer_at_door(Arc::clone(self), request, Arc::clone(peer)));
+        }
+        request.extensions_mut().insert(Peer::clone(peer));
+        self.answer(request)
+    }
+}
+
+/// Counts references to a connection's own endpoint: those to the gateway are counted for all cores together.
+async fn answer_at_door(endpoint: Arc<Endpoint>, request: Request<Body>, peer: Arc<Peer>) -> Response<Body> {
+    match &endpoint.way {
+        Way::Door(gateway) => pipeline::enter(&gateway.inner, request, Some(peer)).await,
+        Way::Here(_) | Way::There(_) => endpoint.answer(request).await,
     }
 }
 
@@ -79,9 +117,21 @@ async fn answer_there(workers: Workers, request: Request<Body>) -> Response<Body
     }
 }
 
+impl From<Way> for Endpoint {
+    fn from(way: Way) -> Self {
+        Self { way, load: None }
+    }
+}
+
 impl From<Workers> for Endpoint {
     fn from(workers: Workers) -> Self {
-        Self(Way::There(workers))
+        Way::There(workers).into()
+    }
+}
+
+impl From<Gateway> for Endpoint {
+    fn from(gateway: Gateway) -> Self {
+        Way::Door(gateway).into()
     }
 }
 

@@ -24,9 +24,10 @@ mod worker;
 use std::hash::{BuildHasher as _, RandomState};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::body::Body;
 use futures_util::{Stream, StreamExt as _};
 use http::{Request, Response, StatusCode};
@@ -59,7 +60,8 @@ pub struct WorkerSettings {
     pub wait: Duration,
     /// How long a client may let us wait for its next bytes (4 KiB, or the rest). Default 10 s.
     pub body_timeout: Duration,
-    /// How often a request that is safe to repeat is sent again after its worker was lost. Default 2.
+    /// How often a request that is safe to repeat is sent again after its worker, or the connection to it, was lost.
+    /// Default 2.
     pub max_repeats: usize,
     /// Between two checks of a worker that is well; one that is not is asked more often. Default 1 s.
     pub check_every: Duration,
@@ -100,11 +102,12 @@ pub struct Workers {
 struct Shared {
     settings: Arc<WorkerSettings>,
     /// Replaced as a whole.
-    set: Mutex<Arc<[Arc<Worker>]>>,
+    set: ArcSwap<Vec<Arc<Worker>>>,
+    /// Held by who replaces it.
+    setting: Mutex<()>,
     /// A worker may be fit that was not, or is new.
     changed: Arc<Notify>,
     picks: AtomicU64,
-    random: RandomState,
 }
 
 /// How one worker stands, for status pages and tests.
@@ -125,6 +128,8 @@ type Forwarding<'a> = Pin<Box<dyn Future<Output = Result<Response<Body>, Error>>
 enum Setback {
     /// Nothing was sent.
     Unsent,
+    /// Sent by a connection that was closed, perhaps before it came.
+    Stale,
     /// The worker was busy all the time.
     Busy,
     /// Sent, and no answer.
@@ -139,10 +144,11 @@ impl Workers {
     pub fn new(settings: WorkerSettings) -> Self {
         let shared = Shared {
             settings: Arc::new(settings),
-            set: Mutex::new(Arc::new([])),
+            set: ArcSwap::default(),
+            setting: Mutex::default(),
             changed: Arc::default(),
-            picks: AtomicU64::new(0),
-            random: RandomState::new(),
+            // Proxies of one cluster begin with different workers.
+            picks: AtomicU64::new(RandomState::new().hash_one(())),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -150,7 +156,8 @@ impl Workers {
     /// These are the workers from now on. Those that stay keep their connections; those that go get no new requests and
     /// finish what they have. Must be called on a runtime, which the checks run on.
     pub fn set(&self, list: Vec<WorkerAddress>) {
-        let mut set = self.shared.set();
+        let _one_by_one = self.shared.setting.lock().unwrap_or_else(PoisonError::into_inner);
+        let set = self.shared.set.load();
         let mut next = Vec::with_capacity(list.len());
         for address in list {
             if next.iter().any(|it: &Arc<Worker>| it.address.is_same(&address)) {
@@ -169,8 +176,7 @@ impl Workers {
             events::emit(Event::WorkerRemoved { worker: &gone.address.id });
             gone.removed.cancel();
         }
-        *set = next.into();
-        drop(set);
+        self.shared.set.store(Arc::new(next));
         self.shared.changed.notify_waiters();
     }
 
@@ -190,7 +196,7 @@ impl Workers {
             standing: it.standing().label(),
             outstanding: it.outstanding(),
         };
-        self.shared.set().iter().map(told).collect()
+        self.shared.set.load().iter().map(told).collect()
     }
 
     fn begin(&self, address: WorkerAddress) -> Arc<Worker> {
@@ -226,22 +232,29 @@ impl Workers {
         let (mut request, upgrade) = Outgoing::new(&mut parts, body, passage);
         let mut deadline = Instant::now() + settings.wait;
         let mut lost: Vec<Arc<Worker>> = Vec::new();
+        let (mut dares, mut repeats) = (request.is_repeatable && settings.max_repeats > 0, 0);
         loop {
             let mut turn = self.pick(&lost, deadline).await?;
             turn.carry(upload.as_ref());
-            match self.attempt(turn, &mut request, deadline).await {
+            match self.attempt(turn, (&mut request, dares), deadline).await {
                 Ok((head, lane, turn)) => {
                     trace::tell("madbase.worker", || turn.worker().address.id.clone());
                     return self.pass_on(head, (lane, turn), upgrade);
                 }
                 Err(Setback::Unsent) if Instant::now() > deadline => return Err(Error::NoWorker),
                 Err(Setback::Unsent) => {}
+                // Once: a worker that closes its connections whenever it gets this request loses it.
+                Err(Setback::Stale) if repeats < settings.max_repeats => {
+                    (dares, repeats) = (false, repeats + 1)
+                }
+                Err(Setback::Stale) => return Err(Error::WorkerLost),
                 Err(Setback::Busy) => return Err(Error::NoWorker),
                 Err(Setback::Abandoned(error)) => return Err(error),
                 Err(Setback::Lost(worker)) => {
-                    if !request.is_repeatable || lost.len() >= settings.max_repeats {
+                    if !request.is_repeatable || repeats >= settings.max_repeats {
                         return Err(Error::WorkerLost);
                     }
+                    repeats += 1;
                     worker.measures.retries.increment(1);
                     trace::note("a worker was lost with the request");
                     lost.push(worker);
@@ -266,12 +279,12 @@ impl Workers {
         }
     }
 
-    /// The fittest worker, one that has not lost the request already, with the fewest unanswered requests; by lot if there
-    /// are several.
+    /// The fittest worker, one that has not lost the request already, with the fewest unanswered requests; in turns if
+    /// there are several.
     fn choose(&self, lost: &[Arc<Worker>]) -> Option<Turn> {
-        let set = Arc::clone(&self.shared.set());
-        let lot = self.shared.random.hash_one(self.shared.picks.fetch_add(1, Ordering::Relaxed));
-        let from = usize::try_from(lot % (set.len().max(1) as u64)).unwrap_or_default();
+        let set = self.shared.set.load();
+        let turn = self.shared.picks.fetch_add(1, Ordering::Relaxed);
+        let from = usize::try_from(turn % (set.len().max(1) as u64)).unwrap_or_default();
         let rank = |it: &Arc<Worker>| {
             (it.fitness(), lost.iter().any(|other| Arc::ptr_eq(other, it)), it.outstanding())
         };
@@ -284,21 +297,21 @@ impl Workers {
     async fn attempt(
         &self,
         mut turn: Turn,
-        request: &mut Outgoing,
+        (request, dares): (&mut Outgoing, bool),
         deadline: Instant,
     ) -> Result<(AnswerHead, Lane, Turn), Setback> {
         if !turn.wait(deadline).await {
             turn.settle();
             return Err(Setback::Busy);
         }
-        let worker = Arc::clone(turn.worker());
-        let mut lane = match worker.resting() {
+        let mut lane = match turn.worker().resting() {
             Some(lane) => lane,
             // Rare and large: not part of every request's memory.
-            None => match Box::pin(self.open(&worker)).await {
+            None => match Box::pin(self.open(turn.worker())).await {
                 Ok(lane) => lane,
                 Err(error) => {
                     turn.settle();
+                    let worker = turn.worker();
                     events::emit(Event::WorkerUnreachable { worker: &worker.address.id, error: &error });
                     worker.stand(Standing::Gone);
                     worker.measures.retries.increment(1);
@@ -306,12 +319,13 @@ impl Workers {
                 }
             },
         };
-        let exchange = lane.exchange(request).await;
+        let exchange = lane.exchange(request, dares).await;
         turn.settle();
+        let worker = turn.worker();
         match exchange {
             Exchange::Answered(head) => {
                 worker.answered(head.status);
-                if head::says_close(&head.headers) {
+                if head.says_close {
                     worker.doubt();
                 }
                 Ok((head, lane, turn))
@@ -319,6 +333,10 @@ impl Workers {
             Exchange::Unsent => {
                 worker.measures.retries.increment(1);
                 Err(Setback::Unsent)
+            }
+            Exchange::Stale => {
+                worker.measures.retries.increment(1);
+                Err(Setback::Stale)
             }
             Exchange::Broken => Err(Setback::Abandoned(turn.fault().unwrap_or(Fault::Broken).into())),
             // What a project made of its answer says nothing about the worker. It was done, and is not done again.
@@ -333,7 +351,7 @@ impl Workers {
                 }
                 events::emit(Event::WorkerLost { worker: &worker.address.id, error: &error });
                 worker.suspend("lost");
-                Err(Setback::Lost(worker))
+                Err(Setback::Lost(Arc::clone(worker)))
             }
         }
     }
@@ -365,15 +383,9 @@ impl Workers {
     }
 }
 
-impl Shared {
-    fn set(&self) -> MutexGuard<'_, Arc<[Arc<Worker>]>> {
-        self.set.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Drop for Shared {
     fn drop(&mut self) {
-        for worker in self.set().iter() {
+        for worker in self.set.load().iter() {
             worker.removed.cancel();
         }
     }

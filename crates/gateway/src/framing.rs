@@ -4,7 +4,7 @@
 //! body's, or a `Transfer-Encoding`, would let whoever controls such a value split the answer in two.
 
 use axum::body::Body;
-use http::{HeaderMap, HeaderName, Method, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, header};
 use http_body::Body as _;
 
 use crate::Error;
@@ -29,8 +29,11 @@ pub(crate) fn reframe(method: &Method, mut response: Response<Body>) -> Result<R
     }
     let length = response.body().size_hint().exact();
     let headers = response.headers_mut();
-    for name in OF_THE_CONNECTION {
-        headers.remove(name);
+    // Seldom is there one: to go through all once costs less than to look for each.
+    if headers.keys().any(|it| OF_THE_CONNECTION.contains(it)) {
+        for name in OF_THE_CONNECTION {
+            headers.remove(name);
+        }
     }
     // An answer to HEAD tells the length of a body that it has not.
     if *method != Method::HEAD && length.is_some_and(|it| !claims(headers, it)) {
@@ -41,13 +44,23 @@ pub(crate) fn reframe(method: &Method, mut response: Response<Body>) -> Result<R
 
 /// Whether nothing but `length` is claimed.
 fn claims(headers: &HeaderMap, length: u64) -> bool {
-    let all = headers.get_all(header::CONTENT_LENGTH);
-    all.iter().count() <= 1 && all.iter().all(|it| it.as_bytes() == length.to_string().as_bytes())
+    let mut all = headers.get_all(header::CONTENT_LENGTH).iter().map(HeaderValue::as_bytes);
+    all.next().is_none_or(|it| is_number(it, length)) && all.next().is_none()
+}
+
+/// Whether `digits` are `number` as everybody writes it.
+fn is_number(digits: &[u8], number: u64) -> bool {
+    let value = |sum: u64, digit: &u8| {
+        let digit = digit.is_ascii_digit().then(|| digit - b'0')?;
+        sum.checked_mul(10)?.checked_add(digit.into())
+    };
+    let has_no_zeros_before = digits.len() == 1 || digits.first().is_some_and(|it| *it != b'0');
+    has_no_zeros_before && digits.iter().try_fold(0, value) == Some(number)
 }
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderValue, StatusCode};
+    use http::StatusCode;
 
     use super::*;
 

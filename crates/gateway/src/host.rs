@@ -73,10 +73,12 @@ pub(crate) fn without_port(host: &str) -> &str {
 
 /// The host without its port and without the root's dot; an IPv6 address keeps its brackets.
 fn name_of(host: &str) -> &str {
-    let name = match host.rfind(']') {
-        Some(end) => host.get(..=end).unwrap_or(host),
-        None => host.split_once(':').map_or(host, |(name, _)| name),
+    // Every request does this: by bytes it is a few steps.
+    let end = match host.bytes().rposition(|it| it == b']') {
+        Some(bracket) => bracket + 1,
+        None => host.bytes().position(|it| it == b':').unwrap_or(host.len()),
     };
+    let name = host.get(..end).unwrap_or(host);
     name.strip_suffix('.').unwrap_or(name)
 }
 

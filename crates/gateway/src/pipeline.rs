@@ -35,7 +35,7 @@ const API_VERSION: HeaderName = HeaderName::from_static("x-supabase-api-version"
 /// Everything on :8000.
 #[must_use]
 pub fn endpoint(gateway: Gateway) -> Endpoint {
-    Endpoint::new(move |request| enter(Arc::clone(&gateway.inner), request))
+    gateway.into()
 }
 
 /// What is known about a request before anybody answers it, and kept for the way back.
@@ -43,8 +43,9 @@ struct Visit {
     id: RequestId,
     route: Route,
     origin: Origin,
-    peer: Option<Peer>,
+    peer: Option<Arc<Peer>>,
     method: Method,
+    arrived: Instant,
     /// Set as soon as the project is found.
     project: Option<Arc<Project>>,
     /// How long it took to find out who asks.
@@ -62,10 +63,9 @@ struct Visit {
 }
 
 impl Visit {
-    fn of(gateway: &Inner, request: &mut Request<Body>) -> Self {
+    fn of(gateway: &Inner, request: &mut Request<Body>, peer: Option<Arc<Peer>>) -> Self {
         host::write(request);
-        let peer = request.extensions().get::<Peer>().cloned();
-        let hop = peer.as_ref().map(Peer::hop);
+        let hop = peer.as_deref().map(Peer::hop);
         let route = if gateway.config.direct { route::DIRECT } else { route::find(request.uri().path()) };
         let origin = Origin::of(hop, request.headers(), request.uri(), gateway.trusted_proxies());
         let span = traced::arrive(request, route, &origin);
@@ -76,6 +76,7 @@ impl Visit {
             origin,
             peer,
             method: request.method().clone(),
+            arrived: Instant::now(),
             project: None,
             admission: Duration::ZERO,
             trace: None,
@@ -105,19 +106,23 @@ impl Visit {
 }
 
 /// Any request: answered, whatever happens, and then dressed, logged and counted.
-async fn enter(gateway: Arc<Inner>, mut request: Request<Body>) -> Response<Body> {
-    let started = Instant::now();
-    let mut visit = Visit::of(&gateway, &mut request);
+pub(crate) async fn enter(
+    gateway: &Inner,
+    mut request: Request<Body>,
+    peer: Option<Arc<Peer>>,
+) -> Response<Body> {
+    let mut visit = Visit::of(gateway, &mut request, peer);
     let span = visit.span.clone();
     let answer =
-        trace::within(span, AssertUnwindSafe(answer(&gateway, &mut visit, request)).catch_unwind()).await;
+        trace::within(span, AssertUnwindSafe(answer(gateway, &mut visit, request)).catch_unwind()).await;
     let mut response = match answer.unwrap_or(Err(Error::Panicked)) {
         Ok(response) => response,
         Err(error) => refuse(&error, &visit),
     };
     timing::tell(visit.project.as_deref(), visit.admission, &mut response);
     let headers = response.headers_mut();
-    cors::mark(visit.route.target, visit.origins(&gateway.config), visit.page.as_ref(), headers);
+    let marked = (visit.route.target, !visit.rates.is_empty());
+    cors::mark(marked, visit.origins(&gateway.config), visit.page.as_ref(), headers);
     security::protect(headers, visit.origin.encrypted && !host::is_local(&visit.origin.host));
     std::mem::take(&mut visit.rates).add_to(headers);
     request_id::echo(&visit.id, headers);
@@ -129,7 +134,7 @@ async fn enter(gateway: Arc<Inner>, mut request: Request<Body>) -> Response<Body
         method: &visit.method,
         route: visit.route,
         status: response.status(),
-        took: started.elapsed(),
+        took: visit.arrived.elapsed(),
         project: visit.project.as_ref().map(|it| &it.reference),
         id: &visit.id,
     };
@@ -151,7 +156,7 @@ fn refuse(error: &Error, visit: &Visit) -> Response<Body> {
 async fn answer(gateway: &Inner, visit: &mut Visit, request: Request<Body>) -> Result<Response<Body>, Error> {
     if let Some(https) = gateway.https.get()
         && let Some(elsewhere) =
-            https.elsewhere(visit.route.target, (&visit.origin, visit.peer.as_ref()), &request)
+            https.elsewhere(visit.route.target, (&visit.origin, visit.peer.as_deref()), &request)
     {
         return Ok(elsewhere);
     }
@@ -166,23 +171,27 @@ async fn answer(gateway: &Inner, visit: &mut Visit, request: Request<Body>) -> R
         }
         return Ok(cors::preflight(visit.route.target, request.headers()));
     }
+    let (services, config) = (&gateway.services, &gateway.config);
     match visit.route.target {
-        Target::Auth => forward(gateway, visit, request, (&gateway.services.auth, gateway.config.auth)).await,
-        Target::DataApi => {
-            forward(gateway, visit, request, (&gateway.services.data_api, gateway.config.data_api)).await
-        }
-        Target::Realtime => {
-            forward(gateway, visit, request, (&gateway.services.realtime, gateway.config.realtime)).await
-        }
+        Target::Auth => forward(gateway, visit, request, (&services.auth, config.auth)),
+        Target::DataApi => forward(gateway, visit, request, (&services.data_api, config.data_api)),
+        Target::Realtime => forward(gateway, visit, request, (&services.realtime, config.realtime)),
+        // Rare, and not in every request's memory.
+        _ => return Box::pin(operate(gateway, visit, request)).await,
+    }
+    .await
+}
+
+/// A request that no service answers.
+async fn operate(gateway: &Inner, visit: &Visit, request: Request<Body>) -> Result<Response<Body>, Error> {
+    let (peer, method) = (visit.peer.as_deref(), &visit.method);
+    match visit.route.target {
+        Target::Health => operations::health(method),
+        Target::Ready => operations::ready(gateway, peer, method).await,
+        Target::Metrics => operations::metrics(gateway, peer, method, request.headers()),
+        Target::Challenge => challenge(gateway, request.uri()).await.ok_or(Error::NoRoute),
         Target::NotBuilt => Err(Error::NotBuilt { prefix: visit.route.prefix }),
-        Target::Health => operations::health(&visit.method),
-        // Rare ones lie on the heap, and not in every request's memory.
-        Target::Ready => Box::pin(operations::ready(gateway, visit.peer.as_ref(), &visit.method)).await,
-        Target::Metrics => {
-            operations::metrics(gateway, visit.peer.as_ref(), &visit.method, request.headers())
-        }
-        Target::Challenge => Box::pin(challenge(gateway, request.uri())).await.ok_or(Error::NoRoute),
-        Target::Nobody => Err(Error::NoRoute),
+        Target::Auth | Target::DataApi | Target::Realtime | Target::Nobody => Err(Error::NoRoute),
     }
 }
 
@@ -206,18 +215,21 @@ async fn forward(
     }
     visit.belongs_to(&project, request.headers());
     let asking = look(gateway, visit, &project)?;
-    let started = Instant::now();
-    let mut admitted = admit(gateway, visit.route, &project, &request);
+    let times = project.rest.server_timing_enabled.then(Instant::now);
+    let shown = shown(visit.route, &request);
+    let mut admitted = admit(gateway, visit.route, &project, (&request, &shown));
     // Auth looks for the session by itself, at every request.
     if let (Ok(Admitted { caller, .. }), false) = (&admitted, visit.route.target == Target::Auth)
         && let Err(refused) = strict::check(&gateway.sessions, &project, caller).await
     {
         admitted = Err(refused);
     }
-    visit.admission = started.elapsed();
+    visit.admission = times.map(|it| it.elapsed()).unwrap_or_default();
     if let Some(asking) = asking {
-        let sent = (request.headers(), request.uri());
-        limit(visit, asking, sent, admitted.as_ref().ok()).await?;
+        let admitted = admitted.as_ref().ok().map(|it| (&it.caller, shown.key()));
+        let refused;
+        (visit.rates, refused) = rate_limit::check(asking, &project, admitted).await;
+        refused.map_or(Ok(()), Err)?;
     }
     let admitted = admitted?;
     if body_limit::is_announced(request.headers(), limits.max_body_bytes) {
@@ -234,9 +246,8 @@ async fn forward(
         }
         introduce(gateway, visit, &mut request, (project, admitted));
     }
-    let (head, body) = request.into_parts();
-    let (body, overflow) = body_limit::limit(body, limits.max_body_bytes);
-    let request = Request::from_parts(head, body);
+    let overflow = body_limit::limit(request.body_mut(), limits.max_body_bytes);
+    let looks = visit.peer.as_deref().and_then(|it| it.looks(request.version()));
     let answering = async {
         match service.workers() {
             None => Ok(service.answer(request).await),
@@ -245,12 +256,16 @@ async fn forward(
             }
         }
     };
-    let looks = visit.peer.as_ref().and_then(Peer::looks);
-    let answer = within(limits.timeout, looks, response_cache::through(turn, answering)).await;
+    let answer =
+        within((visit.arrived, limits.timeout), looks, response_cache::through(turn, answering)).await;
     if overflow.happened() {
         return Err(Error::BodyTooLarge { max_bytes: limits.max_body_bytes });
     }
-    let response = answer.unwrap_or(Err(Error::Timeout))?;
+    take_over(visit, answer.unwrap_or(Err(Error::Timeout))?)
+}
+
+/// What a service answered, as it goes out.
+fn take_over(visit: &Visit, response: Response<Body>) -> Result<Response<Body>, Error> {
     // Only realtime ends HTTP on a connection; elsewhere a status may be what a project's function made up.
     let switches =
         visit.route.target == Target::Realtime && response.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -265,6 +280,11 @@ async fn forward(
 async fn meet_project(gateway: &Inner, visit: &mut Visit) -> Result<Arc<Project>, Error> {
     let (limits, class, client) = (gateway.rates.get(), Class::of(visit.route.target), visit.origin.client);
     let named = named_project(gateway, &visit.origin);
+    if let Ok(reference) = &named
+        && let Some(project) = gateway.projects.recent(reference, visit.arrived)
+    {
+        return Ok(project);
+    }
     if limits.is_some()
         && !named.as_ref().is_ok_and(|it| gateway.projects.has(it))
         && let Err((error, told)) = rate_limit::glance(limits, class, client)
@@ -294,23 +314,8 @@ fn look<'a>(gateway: &'a Inner, visit: &mut Visit, project: &Project) -> Result<
     })
 }
 
-/// Count the request, for all that is known of it by now; one that was not admitted for its address only.
-async fn limit(
-    visit: &mut Visit,
-    asking: Asking<'_>,
-    (headers, uri): (&HeaderMap, &Uri),
-    admitted: Option<&Admitted>,
-) -> Result<(), Error> {
-    let Some(project) = visit.project.clone() else { return Ok(()) };
-    let credentials = credentials(visit.route, headers, uri);
-    let caller = admitted.map(|it| &it.caller);
-    let (told, refused) = rate_limit::check(asking, &project, caller, credentials.key()).await;
-    visit.rates = told;
-    refused.map_or(Ok(()), Err)
-}
-
 fn named_project(gateway: &Inner, origin: &Origin) -> Result<ProjectRef, Error> {
-    let default = || ProjectRef::DEFAULT.parse().map_err(|_| Error::UnknownProject);
+    let default = || Ok(gateway.default_project.clone());
     if gateway.config.direct {
         return default();
     }
@@ -333,10 +338,10 @@ async fn configured(gateway: &Inner, project: &Arc<Project>, limit: Duration) ->
     }
 }
 
-fn credentials<'a>(route: Route, headers: &'a HeaderMap, uri: &'a Uri) -> Credentials<'a> {
+fn shown(route: Route, request: &Request<Body>) -> Credentials<'_> {
     match route.target {
-        Target::Realtime => Credentials::of_realtime(headers, uri.query()),
-        _ => Credentials::of(headers, uri.query()),
+        Target::Realtime => Credentials::of_realtime(request.headers(), request.uri().query()),
+        _ => Credentials::of(request.headers(), request.uri().query()),
     }
 }
 
@@ -344,7 +349,7 @@ fn admit(
     gateway: &Inner,
     route: Route,
     project: &Project,
-    request: &Request<Body>,
+    (request, shown): (&Request<Body>, &Credentials<'_>),
 ) -> Result<Admitted, Error> {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     let door = Door {
@@ -353,17 +358,16 @@ fn admit(
         now_secs: i64::try_from(since_1970.as_secs()).unwrap_or(i64::MAX),
         needs_key: gateway.config.require_api_key,
     };
-    let credentials = credentials(route, request.headers(), request.uri());
     if gateway.config.direct {
-        return door.admit_directly(credentials.bearer);
+        return door.admit_directly(shown.bearer);
     }
     match route.target {
-        Target::DataApi => return door.admit_to_data(&credentials),
-        Target::Realtime => return door.admit_to_realtime(&credentials),
+        Target::DataApi => return door.admit_to_data(shown),
+        Target::Realtime => return door.admit_to_realtime(shown),
         _ => {}
     }
     let path = request.uri().path().get(route.cut_bytes..).unwrap_or_default();
-    door.admit_to_auth(&credentials, route.target.is_open(path))
+    door.admit_to_auth(shown, route.target.is_open(path))
 }
 
 /// Tell the service whom it has before it.
@@ -416,13 +420,13 @@ mod tests {
     use super::*;
 
     /// Size and alignment of what `ask` returns, without asking.
-    fn layout<A, B, F: Future>(_ask: fn(A, B) -> F) -> (usize, usize) {
+    fn layout<A, B, C, F: Future>(_ask: fn(A, B, C) -> F) -> (usize, usize) {
         (size_of::<F>(), align_of::<F>())
     }
 
     #[test]
     fn a_request_lies_in_ordinary_memory() {
-        let (size, align) = layout(enter);
+        let (size, align) = layout(|gateway: &'static Inner, request, peer| enter(gateway, request, peer));
         // A timer of the runtime in it would ask for 128, which allocators serve by a detour.
         assert!(align <= 16, "{align}");
         assert!(size <= 3200, "{size}");

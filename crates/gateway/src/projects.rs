@@ -75,18 +75,21 @@ impl Projects {
         }
     }
 
+    /// The project called `reference`, if it was found a moment before `now`.
+    pub(crate) fn recent(&self, reference: &ProjectRef, now: tokio::time::Instant) -> Option<Arc<Project>> {
+        // Nobody knows the version before he has the project.
+        let found = self.recent.get(reference, 0, now)?;
+        self.hits.increment(1);
+        Some(found)
+    }
+
     /// The project called `reference`, at most the cache's TTL old, or older while the directory does not answer.
     pub(crate) async fn find(&self, reference: &ProjectRef) -> Result<Arc<Project>, Error> {
         if self.direct {
             let found = self.directory.find(reference).await.ok().flatten();
             return found.ok_or_else(|| Error::NoDirectory { project: reference.clone() });
         }
-        // Nobody knows the version before he has the project.
         let (now, changes) = (tokio::time::Instant::now(), self.changes.load(Ordering::Acquire));
-        if let Some(project) = self.recent.get(reference, 0, now) {
-            self.hits.increment(1);
-            return Ok(project);
-        }
         // By itself in memory: a request that was preceded a moment ago need not be as large.
         Box::pin(self.look_up(reference, now, changes)).await
     }
@@ -137,7 +140,7 @@ impl Projects {
 
     /// Whether the directory answers and knows the default project; asks it, past the cache.
     pub(crate) async fn is_ready(&self) -> bool {
-        let Ok(default) = ProjectRef::DEFAULT.parse() else { return false };
+        let default = ProjectRef::of_default();
         matches!(timeout(self.directory_timeout, self.directory.find(&default)).await, Ok(Ok(Some(_))))
     }
 

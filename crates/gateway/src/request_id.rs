@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use common::RequestId;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use store::{Here, PerCore};
 use uuid::{Builder, Uuid};
 
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -14,11 +15,11 @@ const SB_REQUEST_ID: HeaderName = HeaderName::from_static("sb-request-id");
 /// The longest id taken over from a client, in bytes.
 const MAX_LENGTH: usize = 128;
 
-/// Makes ids that nobody else makes, without asking the system for random bytes each time: a count, scrambled by a
-/// keyed hash. The key is random, and new in each process.
+/// Makes ids that nobody else makes, without asking the system for random bytes each time: a count (RFC 9562 §6.2), and a
+/// keyed hash of it. The key is random, and new in each process.
 #[derive(Debug, Default)]
 pub(crate) struct RequestIds {
-    made: AtomicU64,
+    made: PerCore<AtomicU64>,
     key: RandomState,
 }
 
@@ -37,12 +38,13 @@ impl RequestIds {
     }
 
     fn make(&self) -> Uuid {
-        let count = self.made.fetch_add(1, Ordering::Relaxed);
+        let here = Here::now();
+        let count = self.made.of(here).fetch_add(1, Ordering::Relaxed);
+        let hash = self.key.hash_one((count, here.shelf()));
         let mut bytes = [0; 10];
         let (first, last) = bytes.split_at_mut(2);
-        let hash = self.key.hash_one((count, true)).to_le_bytes();
-        first.iter_mut().zip(hash).for_each(|(byte, it)| *byte = it);
-        last.copy_from_slice(&self.key.hash_one((count, false)).to_le_bytes());
+        first.iter_mut().zip(count.to_le_bytes()).for_each(|(byte, it)| *byte = it);
+        last.copy_from_slice(&hash.to_le_bytes());
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let millis = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
         Builder::from_unix_timestamp_millis(millis, &bytes).into_uuid()

@@ -5,12 +5,16 @@
 
 mod activity;
 mod connection;
+mod cores;
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::NodeName;
+use http::Version;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
@@ -22,6 +26,8 @@ use self::connection::{Connection, Signals};
 use crate::events::{self, Event};
 use crate::forwarded::Hop;
 use crate::{Endpoint, Tls};
+
+pub use self::cores::Cores;
 
 /// How long to wait before accepting again after a failure, such as too many open files.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
@@ -102,6 +108,34 @@ enum Stream {
     Unix(UnixStream),
 }
 
+/// A connection that no runtime waits for.
+enum Loose {
+    Tcp(std::net::TcpStream),
+    Tls(std::net::TcpStream, Tls),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Stream {
+    fn loosen(self) -> io::Result<Loose> {
+        Ok(match self {
+            Self::Tcp(it) => Loose::Tcp(it.into_std()?),
+            Self::Tls(it, tls) => Loose::Tls(it.into_std()?, tls),
+            Self::Unix(it) => Loose::Unix(it.into_std()?),
+        })
+    }
+}
+
+impl Loose {
+    /// The connection, which the runtime of this thread waits for from now on.
+    fn settle(self) -> io::Result<Stream> {
+        Ok(match self {
+            Self::Tcp(it) => Stream::Tcp(TcpStream::from_std(it)?),
+            Self::Tls(it, tls) => Stream::Tls(TcpStream::from_std(it)?, tls),
+            Self::Unix(it) => Stream::Unix(UnixStream::from_std(it)?),
+        })
+    }
+}
+
 /// How a listener ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drained {
@@ -120,22 +154,23 @@ pub struct Peer {
     pub encrypted: bool,
     /// The node of ours that it is, by its certificate.
     pub node: Option<Arc<NodeName>>,
-    /// How often its requests are polled when nothing happens; by HTTP/2 they are not.
-    looks: Option<Duration>,
-    /// Cloning the token itself would take its lock.
-    shutdown: Arc<CancellationToken>,
+    /// How often it looks after itself when nothing happens.
+    looks: Duration,
+    /// The server's shutdown; to ask its token would take a lock that all connections share.
+    draining: Arc<AtomicBool>,
 }
 
 impl Peer {
     /// Whether the server is about to stop.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.shutdown.is_cancelled()
+        self.draining.load(Ordering::Relaxed)
     }
 
-    /// How often a request that came by it is polled when nothing happens, if that is certain.
-    pub(crate) fn looks(&self) -> Option<Duration> {
-        self.looks
+    /// How often a request that came by it is polled when nothing happens, if that is certain: those of HTTP/2 are tasks
+    /// of their own.
+    pub(crate) fn looks(&self, version: Version) -> Option<Duration> {
+        (version != Version::HTTP_2).then_some(self.looks)
     }
 
     pub(crate) fn hop(&self) -> Hop {
@@ -151,15 +186,28 @@ pub async fn serve(
     settings: ServeSettings,
     shutdown: CancellationToken,
 ) -> Drained {
+    serve_on(None, listener, endpoint, settings, shutdown).await
+}
+
+/// As [`serve()`], with the connections on threads of their own, if there are any: for an endpoint that mostly waits for
+/// other processes.
+pub async fn serve_on(
+    cores: Option<Cores>,
+    listener: impl Into<Listener>,
+    endpoint: impl Into<Endpoint>,
+    settings: ServeSettings,
+    shutdown: CancellationToken,
+) -> Drained {
     let (listener, endpoint) = (listener.into(), endpoint.into());
     let requests = Arc::new(Requests::default());
     let signals = Signals { draining: CancellationToken::new(), cut: CancellationToken::new() };
     let connections = TaskTracker::new();
-    let stopping = Arc::new(shutdown.clone());
+    let draining = Arc::new(AtomicBool::new(shutdown.is_cancelled()));
     let slots = Arc::new(Semaphore::new(settings.max_connections));
     let tunnels = Arc::new(Semaphore::new(settings.max_tunnels));
     let mut end = std::pin::pin!(async {
         shutdown.cancelled().await;
+        draining.store(true, Ordering::Relaxed);
         sleep(settings.drain_delay).await;
     });
     loop {
@@ -172,19 +220,24 @@ pub async fn serve(
             () = &mut end => break,
             next = next => next,
         };
-        let peer =
-            Peer { address, encrypted: false, node: None, looks: None, shutdown: Arc::clone(&stopping) };
+        let looks = settings.shortest_silence() + connection::LATE;
+        let peer = Peer { address, encrypted: false, node: None, looks, draining: Arc::clone(&draining) };
         let (endpoint, requests, tunnels) = (endpoint.clone(), Arc::clone(&requests), Arc::clone(&tunnels));
         let connection = Connection { peer, settings, endpoint, requests, slot: slot.ok(), tunnels };
         let signals = signals.clone();
-        connections.spawn(async move {
-            match stream {
-                Stream::Tcp(stream) => connection.run(stream, signals).await,
-                // By itself in memory: a connection without TLS need not be as large.
-                Stream::Tls(stream, tls) => Box::pin(connection.run_encrypted(stream, tls, signals)).await,
-                Stream::Unix(stream) => connection.run(stream, signals).await,
-            }
-        });
+        let Some(cores) = &cores else {
+            connections.spawn(run(connection, stream, signals));
+            continue;
+        };
+        match stream.loosen() {
+            Ok(loose) => cores.spawn(connections.track_future(async move {
+                match loose.settle() {
+                    Ok(stream) => run(connection, stream, signals).await,
+                    Err(error) => events::emit(Event::AcceptFailed(&error)),
+                }
+            })),
+            Err(error) => events::emit(Event::AcceptFailed(&error)),
+        }
     }
     drop(listener);
     let before = requests.count();
@@ -198,6 +251,15 @@ pub async fn serve(
     let report = Drained { finished: after.finished - before.finished, cut: after.in_flight };
     events::emit(Event::Drained(&report));
     report
+}
+
+async fn run(connection: Connection, stream: Stream, signals: Signals) {
+    match stream {
+        Stream::Tcp(stream) => connection.run(stream, signals).await,
+        // By itself in memory: a connection without TLS need not be as large.
+        Stream::Tls(stream, tls) => Box::pin(connection.run_encrypted(stream, tls, signals)).await,
+        Stream::Unix(stream) => connection.run(stream, signals).await,
+    }
 }
 
 /// The next connection; failures are told and waited out.

@@ -50,6 +50,8 @@ pub(crate) struct Inner {
     pub(crate) services: Services,
     pub(crate) metrics: Metrics,
     pub(crate) projects: Projects,
+    /// Whom a request asks for that names nobody.
+    pub(crate) default_project: ProjectRef,
     pub(crate) tokens: Tokens,
     pub(crate) measures: Arc<Measures>,
     pub(crate) readiness: Readiness,
@@ -75,6 +77,7 @@ impl Gateway {
             services,
             metrics,
             projects,
+            default_project: ProjectRef::of_default(),
             tokens,
             measures,
             readiness,

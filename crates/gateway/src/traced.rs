@@ -13,7 +13,8 @@ use crate::route::{Route, Target};
 
 /// The span of a request that came, if anybody wants it. What a proxy told for us is taken out in any case.
 pub(crate) fn arrive(request: &mut Request<Body>, route: Route, origin: &Origin) -> Option<Span> {
-    let handed_on = request.headers_mut().remove(PARENT);
+    let is_handed_on = request.headers().keys().any(|it| *it == PARENT);
+    let handed_on = if is_handed_on { request.headers_mut().remove(PARENT) } else { None };
     let is_operation =
         matches!(route.target, Target::Health | Target::Ready | Target::Metrics | Target::Challenge);
     if !trace::is_on() || is_operation {

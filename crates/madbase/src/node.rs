@@ -6,7 +6,6 @@ mod beat;
 mod follow;
 mod join;
 mod kept;
-mod load;
 mod removed;
 mod system;
 
@@ -14,6 +13,5 @@ pub(crate) use self::beat::{Beating, Place};
 pub(crate) use self::follow::follow;
 pub(crate) use self::join::join_if_asked;
 pub(crate) use self::kept::Kept;
-pub(crate) use self::load::Load;
 pub(crate) use self::removed::{admit, heed};
 pub(crate) use self::system::{Door, keep};

@@ -244,7 +244,7 @@ fn migrations() -> Vec<ServiceMigrations> {
 }
 
 async fn default_project(control_plane: &ControlPlane) -> Result<Arc<Project>> {
-    let reference: ProjectRef = ProjectRef::DEFAULT.parse()?;
+    let reference: ProjectRef = ProjectRef::of_default();
     let found = control_plane.find(&reference).await.context("read the default project")?;
     found.context("the default project is missing from the control database")
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use gateway::{Drained, Endpoint, Listener, ServeSettings};
+use gateway::{Cores, Drained, Endpoint, Listener, ServeSettings};
 use realtime::Realtime;
 use store::Databases;
 use tokio::task::JoinHandle;
@@ -49,6 +49,9 @@ pub(crate) struct Server {
     pub(crate) databases: Databases,
     /// What was opened by [`serve`], and [`drain_sockets`].
     pub(crate) listeners: Vec<JoinHandle<Drained>>,
+    /// Where connections are served, if not everywhere. Connections to databases and work in the background may have been
+    /// begun there, too: they end last.
+    pub(crate) cores: Option<Cores>,
     /// Tells everything to end.
     pub(crate) life: Life,
 }
@@ -72,6 +75,7 @@ impl Server {
             tracing::warn!("work in the background did not end in time");
         }
         self.databases.close(CLOSE_LIMIT).await;
+        drop(self.cores);
         self.postgres.stop().await;
         RunFile::remove(&self.layout);
         drop(self.lock);
@@ -88,6 +92,18 @@ pub(crate) fn serve(
     life: &Life,
 ) -> JoinHandle<Drained> {
     tokio::spawn(gateway::serve(listener.into(), endpoint.into(), settings, life.draining.clone()))
+}
+
+/// As [`serve()`], with the connections on `cores`.
+pub(crate) fn serve_on(
+    cores: &Cores,
+    listener: impl Into<Listener>,
+    endpoint: impl Into<Endpoint>,
+    settings: ServeSettings,
+    life: &Life,
+) -> JoinHandle<Drained> {
+    let (cores, draining) = (cores.clone(), life.draining.clone());
+    tokio::spawn(gateway::serve_on(Some(cores), listener.into(), endpoint.into(), settings, draining))
 }
 
 /// The sockets of `realtime` reconnect elsewhere when `life` drains, in the time that requests have to finish.

@@ -68,16 +68,18 @@ pub(super) async fn watch(worker: Arc<Worker>, settings: Arc<WorkerSettings>) {
 async fn look(worker: &Arc<Worker>, settings: &WorkerSettings) -> Result<Standing, Silence> {
     let mut question = Outgoing::question("/ready", &worker.address.authority());
     if let Some(mut lane) = worker.resting()
-        && let Exchange::Answered(head) = lane.exchange(&mut question).await
+        && let Exchange::Answered(head) = lane.exchange(&mut question, false).await
     {
         return standing(answer::pass_on(head, lane, worker.visit())).await;
     }
     let mut lane = Lane::open(&worker.address, settings).await.map_err(|_| Silence::Refused)?;
-    match lane.exchange(&mut question).await {
+    match lane.exchange(&mut question, false).await {
         Exchange::Answered(head) => standing(answer::pass_on(head, lane, worker.visit())).await,
-        Exchange::Unsent | Exchange::Lost(_) | Exchange::Malformed(_) | Exchange::Broken => {
-            Err(Silence::Late)
-        }
+        Exchange::Unsent
+        | Exchange::Stale
+        | Exchange::Lost(_)
+        | Exchange::Malformed(_)
+        | Exchange::Broken => Err(Silence::Late),
     }
 }
 

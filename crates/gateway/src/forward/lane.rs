@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use axum::body::Body;
 use bytes::{Buf as _, Bytes, BytesMut};
 use http_body::Body as _;
+use store::Here;
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 use tokio::time::Instant;
 
@@ -43,6 +44,8 @@ pub(super) struct Lane {
     /// Whether the worker lets another request follow.
     keeps: bool,
     to_head: bool,
+    /// Where the runtime is that waits for it.
+    pub(super) home: Here,
     /// When it last had a request.
     pub(super) rested: Instant,
     /// Whether it has had one at all.
@@ -64,6 +67,8 @@ pub(super) enum Exchange {
     Answered(AnswerHead),
     /// The connection was closed before anything was written: the request is as it was.
     Unsent,
+    /// The connection, which had rested, was closed before an answer came. Only of requests that dare.
+    Stale,
     /// The connection was lost before an answer came; what became of the request is unknown.
     Lost(io::Error),
     /// What came is no answer that can be passed on.
@@ -99,14 +104,19 @@ impl Lane {
             framing: Framing::Ended,
             keeps: true,
             to_head: false,
+            home: Here::now(),
             rested: Instant::now(),
             used: false,
         })
     }
 
     /// Send `request` and wait for the head of its answer. Its body is taken from it as soon as anything is sent.
-    pub(super) async fn exchange(&mut self, request: &mut Outgoing) -> Exchange {
-        if self.used && self.is_stale() {
+    ///
+    /// `dares` for one that may be sent again: then the system is not asked whether the connection still stands, which
+    /// would cost as much as all else here.
+    pub(super) async fn exchange(&mut self, request: &mut Outgoing, dares: bool) -> Exchange {
+        let rested = self.used;
+        if rested && if dares { self.transport.seems_stale() } else { self.transport.is_stale() } {
             return Exchange::Unsent;
         }
         (self.used, self.touched, self.to_head) = (true, self.transport.is_encrypted(), request.to_head);
@@ -123,6 +133,8 @@ impl Lane {
                 request.body = self.upload.take().map(|it| it.body);
                 Exchange::Unsent
             }
+            // Closed while it rested, or by this very request: whoever sends it again finds out.
+            Err(Failure::Connection(_)) if rested && dares && self.input.is_empty() => Exchange::Stale,
             Err(Failure::Connection(error)) => Exchange::Lost(error),
         }
     }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -59,6 +59,19 @@ impl Transport {
         }
     }
 
+    /// As [`Self::is_stale`], as far as the runtime knows: costs nothing, and may be behind by a moment.
+    pub(super) fn seems_stale(&mut self) -> bool {
+        match self {
+            Self::Plain(stream) => {
+                let told = stream.try_io(Interest::READABLE, || {
+                    SockRef::from(&*stream).peek(&mut [MaybeUninit::uninit()])
+                });
+                !is_silence(&told)
+            }
+            Self::Encrypted(_) => self.is_stale(),
+        }
+    }
+
     pub(super) fn is_encrypted(&self) -> bool {
         matches!(self, Self::Encrypted(_))
     }
@@ -77,8 +90,11 @@ fn watch_the_other_end(stream: &TcpStream) -> io::Result<()> {
 
 /// Whether there are bytes, an end or an error, by asking the system.
 fn has_something(stream: &TcpStream) -> bool {
-    let peeked = SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]);
-    !peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    !is_silence(&SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]))
+}
+
+fn is_silence<T>(peeked: &io::Result<T>) -> bool {
+    peeked.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 impl AsyncRead for Transport {

@@ -31,6 +31,8 @@ pub(super) struct AnswerHead {
     pub(super) framing: Framing,
     /// Whether another answer may follow on the connection.
     pub(super) keeps: bool,
+    /// Whether it says that the connection ends.
+    pub(super) says_close: bool,
 }
 
 /// What is still to come of an answer's body.
@@ -71,7 +73,6 @@ impl AnswerHead {
             return Ok(None);
         }
         let mut lines = [const { MaybeUninit::uninit() }; MAX_HEADERS];
-        let mut spans = [Span::default(); MAX_HEADERS];
         let mut response = httparse::Response::new(&mut []);
         let parsed =
             ParserConfig::default().parse_response_with_uninit_headers(&mut response, input, &mut lines);
@@ -80,82 +81,93 @@ impl AnswerHead {
             Status::Partial if input.len() < MAX_HEAD_BYTES => return Ok(None),
             Status::Partial => return Err(Malformed("its head is too large")),
         };
-        let count = response.headers.len();
-        let (mut headers, is_1_1) =
-            (HeaderMap::with_capacity(count + ADDED_HEADERS), response.version == Some(1));
+        let is_1_1 = response.version == Some(1);
         let status =
             response.code.and_then(|it| StatusCode::from_u16(it).ok()).ok_or(Malformed("its status"))?;
-        for (line, span) in response.headers.iter().zip(&mut spans) {
-            *span = Span::of(line, input);
-        }
-        let head = input.split_to(length).freeze();
-        for span in spans.iter().take(count) {
-            let (name, value) = span.parts(&head).ok_or(Malformed("a header"))?;
-            headers.append(name, value);
-        }
-        let framing = framing(status, &headers, to_head)?;
+        // A copy, which all values are parts of: the buffer stays the connection's own.
+        let head = Bytes::copy_from_slice(input.get(..length).unwrap_or_default());
         let ends_http = status == StatusCode::SWITCHING_PROTOCOLS;
-        let keeps =
-            is_1_1 && !ends_http && framing != Framing::UntilClose && !super::head::says_close(&headers);
-        Ok(Some(Self { status, headers, framing, keeps }))
-    }
-}
-
-/// Where a header's name and value stand in the head.
-#[derive(Debug, Clone, Copy, Default)]
-struct Span {
-    name: (usize, usize),
-    value: (usize, usize),
-}
-
-impl Span {
-    fn of(line: &httparse::Header<'_>, input: &[u8]) -> Self {
-        let at = |part: &[u8]| {
-            let from = (part.as_ptr() as usize).saturating_sub(input.as_ptr() as usize);
-            (from, from + part.len())
-        };
-        // An empty value points nowhere.
-        let value = if line.value.is_empty() { (0, 0) } else { at(line.value) };
-        Self { name: at(line.name.as_bytes()), value }
-    }
-
-    fn parts(&self, head: &Bytes) -> Option<(HeaderName, HeaderValue)> {
-        let name = HeaderName::from_bytes(head.get(self.name.0..self.name.1)?).ok()?;
-        let value = HeaderValue::from_maybe_shared(head.slice(self.value.0..self.value.1)).ok()?;
-        Some((name, value))
-    }
-}
-
-/// How the body of an answer ends (RFC 9112 §6.3).
-fn framing(status: StatusCode, headers: &HeaderMap, to_head: bool) -> Result<Framing, Malformed> {
-    let length = length(headers)?;
-    let mut coded = headers.get_all(header::TRANSFER_ENCODING).iter();
-    let (coded, other) = (coded.next(), coded.next());
-    if to_head || status.is_informational() || matches!(status.as_u16(), 204 | 304) {
-        return Ok(Framing::Ended);
-    }
-    match (coded, length) {
-        (Some(_), Some(_)) => Err(Malformed("a length and a transfer coding")),
-        (Some(coding), None) if other.is_none() && coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {
-            Ok(Framing::Chunked(Chunk::Size))
+        let mut headers = HeaderMap::with_capacity(response.headers.len() + ADDED_HEADERS);
+        let mut said = Said::default();
+        for line in response.headers.iter() {
+            let (name, value) = owned(line, input, &head).ok_or(Malformed("a header"))?;
+            let is_for_us = said.hear(&name, value.as_bytes())?;
+            // What a tunnel is called is between its ends.
+            if !is_for_us || ends_http {
+                headers.append(name, value);
+            }
         }
-        (Some(_), None) => Err(Malformed("its transfer coding")),
-        (None, Some(0)) => Ok(Framing::Ended),
-        (None, Some(length)) => Ok(Framing::Length(length)),
-        (None, None) => Ok(Framing::UntilClose),
+        input.advance(length);
+        let framing = said.framing(status, to_head)?;
+        let keeps = is_1_1 && !ends_http && framing != Framing::UntilClose && !said.closes;
+        Ok(Some(Self { status, headers, framing, keeps, says_close: said.closes }))
     }
 }
 
-fn length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
-    let mut told = None;
-    for value in headers.get_all(header::CONTENT_LENGTH) {
-        let digits = value.to_str().ok().filter(|it| it.bytes().all(|it| it.is_ascii_digit()));
-        let length: u64 = digits.and_then(|it| it.parse().ok()).ok_or(Malformed("its length"))?;
-        if told.replace(length).is_some_and(|it| it != length) {
-            return Err(Malformed("two lengths"));
+/// The name and the value of `line`, which stands in `input` as the same bytes do in `head`.
+fn owned(line: &httparse::Header<'_>, input: &[u8], head: &Bytes) -> Option<(HeaderName, HeaderValue)> {
+    let name = HeaderName::from_bytes(line.name.as_bytes()).ok()?;
+    // An empty value points nowhere.
+    if line.value.is_empty() {
+        return Some((name, const { HeaderValue::from_static("") }));
+    }
+    let from = (line.value.as_ptr() as usize).checked_sub(input.as_ptr() as usize)?;
+    let to = from.checked_add(line.value.len()).filter(|it| *it <= head.len())?;
+    Some((name, HeaderValue::from_maybe_shared(head.slice(from..to)).ok()?))
+}
+
+/// What a head says about its own framing and connection.
+#[derive(Debug, Default)]
+struct Said {
+    length: Option<u64>,
+    codings: u32,
+    chunked: bool,
+    closes: bool,
+}
+
+impl Said {
+    /// Hear one header; whether it is for the next hop alone, and is not passed on (RFC 9110 §7.6.1).
+    fn hear(&mut self, name: &HeaderName, value: &[u8]) -> Result<bool, Malformed> {
+        match *name {
+            header::CONTENT_LENGTH => {
+                let length = number(value).ok_or(Malformed("its length"))?;
+                if self.length.replace(length).is_some_and(|it| it != length) {
+                    return Err(Malformed("two lengths"));
+                }
+                return Ok(false);
+            }
+            header::TRANSFER_ENCODING => {
+                self.codings += 1;
+                self.chunked = value.eq_ignore_ascii_case(b"chunked");
+            }
+            header::CONNECTION => self.closes |= super::head::lists(value, "close"),
+            header::TRAILER | header::UPGRADE => {}
+            _ => return Ok(matches!(name.as_str(), "keep-alive" | "proxy-connection")),
+        }
+        Ok(true)
+    }
+
+    /// How the body of an answer ends (RFC 9112 §6.3).
+    fn framing(&self, status: StatusCode, to_head: bool) -> Result<Framing, Malformed> {
+        if to_head || status.is_informational() || matches!(status.as_u16(), 204 | 304) {
+            return Ok(Framing::Ended);
+        }
+        match (self.codings, self.length) {
+            (1.., Some(_)) => Err(Malformed("a length and a transfer coding")),
+            (1, None) if self.chunked => Ok(Framing::Chunked(Chunk::Size)),
+            (1.., None) => Err(Malformed("its transfer coding")),
+            (0, Some(0)) => Ok(Framing::Ended),
+            (0, Some(length)) => Ok(Framing::Length(length)),
+            (0, None) => Ok(Framing::UntilClose),
         }
     }
-    Ok(told)
+}
+
+/// The number that is written in `digits`, and nothing else.
+fn number(digits: &[u8]) -> Option<u64> {
+    let add =
+        |sum: u64, it: &u8| sum.checked_mul(10)?.checked_add(it.is_ascii_digit().then(|| it - b'0')?.into());
+    if digits.is_empty() { None } else { digits.iter().try_fold(0, add) }
 }
 
 impl Framing {

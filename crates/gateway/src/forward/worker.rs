@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use store::{Here, PerCore};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -89,8 +90,10 @@ pub(super) struct Worker {
     /// When it was last doubted; 0 for never.
     doubted_ms: AtomicU64,
     began: Instant,
-    slots: Arc<Semaphore>,
-    resting: Mutex<Vec<Lane>>,
+    slots: Semaphore,
+    /// By the core whose runtime waits for them: no other one uses them.
+    resting: PerCore<Mutex<Vec<Lane>>>,
+    rested: AtomicUsize,
     max_resting: usize,
 }
 
@@ -109,8 +112,9 @@ impl Worker {
             suspended_until_ms: AtomicU64::new(0),
             doubted_ms: AtomicU64::new(0),
             began: Instant::now(),
-            slots: Arc::new(Semaphore::new(settings.max_connections)),
-            resting: Mutex::default(),
+            slots: Semaphore::new(settings.max_connections),
+            resting: PerCore::default(),
+            rested: AtomicUsize::new(0),
             max_resting: settings.max_connections,
             address,
         })
@@ -163,7 +167,7 @@ impl Worker {
             Standing::Draining | Standing::Gone => {
                 self.look.notify_one();
                 if standing == Standing::Gone {
-                    self.rest().clear();
+                    self.close();
                 }
             }
         }
@@ -216,19 +220,25 @@ impl Worker {
         self.outstanding.fetch_add(1, Relaxed);
         self.measures.picks.increment(1);
         self.measures.outstanding.increment(1.0);
-        Turn { worker: Arc::clone(self), slot: None, since: Some(Instant::now()), upload: None }
+        Turn { worker: Arc::clone(self), has_slot: false, since: Some(Instant::now()), upload: None }
     }
 
     /// As a turn, without counting as a choice: for checks.
     pub(super) fn visit(self: &Arc<Self>) -> Turn {
         self.outstanding.fetch_add(1, Relaxed);
         self.measures.outstanding.increment(1.0);
-        Turn { worker: Arc::clone(self), slot: None, since: None, upload: None }
+        Turn { worker: Arc::clone(self), has_slot: false, since: None, upload: None }
     }
 
-    /// The connection that rested last, if there is one.
+    /// The connection that rested last here, if there is one.
     pub(super) fn resting(&self) -> Option<Lane> {
-        self.rest().pop()
+        let here = Here::now();
+        let mut resting = self.shelf(here);
+        // Nearly always the last one: more cores than shelves share some.
+        let at = resting.iter().rposition(|it| it.home == here)?;
+        let lane = resting.swap_remove(at);
+        self.rested.fetch_sub(1, Relaxed);
+        Some(lane)
     }
 
     /// Let a free connection rest.
@@ -237,9 +247,10 @@ impl Worker {
             return;
         }
         lane.rest();
-        let mut resting = self.rest();
-        if resting.len() < self.max_resting {
-            resting.push(lane);
+        if self.rested.fetch_add(1, Relaxed) < self.max_resting {
+            self.shelf(lane.home).push(lane);
+        } else {
+            self.rested.fetch_sub(1, Relaxed);
         }
     }
 
@@ -247,19 +258,27 @@ impl Worker {
     pub(super) fn tidy(&self, limit: Duration) {
         // A draining worker gets nothing new, and waits for its connections to close.
         if matches!(self.standing(), Standing::Gone | Standing::Draining) || self.removed.is_cancelled() {
-            self.rest().clear();
-            return;
+            return self.close();
         }
-        self.rest().retain_mut(|it| it.rested.elapsed() < limit && !it.is_stale());
+        self.close_all_but(|it| it.rested.elapsed() < limit && !it.is_stale());
     }
 
     /// Close all resting connections.
     pub(super) fn close(&self) {
-        self.rest().clear();
+        self.close_all_but(|_| false);
     }
 
-    fn rest(&self) -> MutexGuard<'_, Vec<Lane>> {
-        self.resting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn close_all_but(&self, mut stays: impl FnMut(&mut Lane) -> bool) {
+        for shelf in self.resting.all() {
+            let mut resting = shelf.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = resting.len();
+            resting.retain_mut(&mut stays);
+            self.rested.fetch_sub(before - resting.len(), Relaxed);
+        }
+    }
+
+    fn shelf(&self, home: Here) -> MutexGuard<'_, Vec<Lane>> {
+        self.resting.of(home).lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -267,7 +286,8 @@ impl Worker {
 #[derive(Debug)]
 pub(super) struct Turn {
     worker: Arc<Worker>,
-    slot: Option<OwnedSemaphorePermit>,
+    /// Whether it holds one of the worker's slots.
+    has_slot: bool,
     /// None once its answer began.
     since: Option<Instant>,
     /// The request's body, if it is sent while it comes.
@@ -282,14 +302,16 @@ impl Turn {
     /// Wait until the worker may have one more connection; at once as a rule.
     pub(super) async fn wait(&mut self, deadline: Instant) -> bool {
         let slots = &self.worker.slots;
-        self.slot = match Arc::clone(slots).try_acquire_owned() {
+        let slot = match slots.try_acquire() {
             Ok(slot) => Some(slot),
             Err(_none_free) => {
-                let waiting = tokio::time::timeout_at(deadline, Arc::clone(slots).acquire_owned());
+                let waiting = Box::pin(tokio::time::timeout_at(deadline, slots.acquire()));
                 waiting.await.ok().and_then(Result::ok)
             }
         };
-        self.slot.is_some()
+        // Given back with the turn: a permit of its own would count references to all slots.
+        self.has_slot = slot.map(SemaphorePermit::forget).is_some();
+        self.has_slot
     }
 
     /// The request's body is `upload`: the worker's silence begins when it has all that came.
@@ -319,6 +341,9 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
+        if self.has_slot {
+            self.worker.slots.add_permits(1);
+        }
         self.worker.outstanding.fetch_sub(1, Relaxed);
         self.worker.measures.outstanding.decrement(1.0);
         if self.silent_since().is_some_and(|it| it.elapsed() >= PATIENCE) {

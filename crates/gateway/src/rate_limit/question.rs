@@ -76,14 +76,14 @@ pub(crate) async fn count_address(
     asking.conclude(&verdict)
 }
 
-/// The whole question: also for the caller, if it was admitted, and the key that it showed.
+/// The whole question: also for the caller, if it was admitted, and the key that it showed. One that was not counts for
+/// its address only.
 pub(crate) async fn check(
     mut asking: Asking<'_>,
     project: &Project,
-    caller: Option<&Caller>,
-    key: Option<&str>,
+    admitted: Option<(&Caller, Option<&str>)>,
 ) -> (Told, Option<Error>) {
-    if let Some(caller) = caller {
+    if let Some((caller, key)) = admitted {
         asking.add_caller(project, caller);
         if let Some(key) = key.filter(|_| asking.own.key.is_some()) {
             let digest = short_digest(key);

@@ -1,14 +1,12 @@
 //! What clients are told about limits: `RateLimit-Policy` and `RateLimit` (IETF draft, version 8 and later). Pure.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use store::Standing;
 
 use super::MINUTE;
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-/// Pages may read them.
-const EXPOSED: HeaderValue = HeaderValue::from_static("RateLimit, RateLimit-Policy, Retry-After");
 
 /// The two headers; empty when nothing was limited.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -43,16 +41,18 @@ impl Told {
 
     /// Add them to an answer.
     pub(crate) fn add_to(self, headers: &mut HeaderMap) {
-        if self.policy.is_empty() {
+        if self.is_empty() {
             return;
         }
         let values = (HeaderValue::try_from(self.policy), HeaderValue::try_from(self.limit));
         let (Ok(policy), Ok(limit)) = values else { return };
         headers.insert(POLICY, policy);
         headers.insert(LIMIT, limit);
-        if headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
-            headers.append(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
-        }
+    }
+
+    /// Whether there is nothing to tell.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.policy.is_empty()
     }
 }
 
@@ -66,11 +66,7 @@ impl Line {
     }
 
     fn number(&mut self, number: u64) -> &mut Self {
-        if number >= 10 {
-            self.number(number / 10);
-        }
-        self.0.push(char::from(b'0' + u8::try_from(number % 10).unwrap_or_default()));
-        self
+        self.text(itoa::Buffer::new().format(number))
     }
 }
 

@@ -3,6 +3,7 @@
 //! hyper's own head timeout also counts while a kept-alive connection waits for its next request, so it cannot tell a slow
 //! head from an idle client. This can, and it sees answers that nobody takes.
 
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -10,16 +11,28 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use store::PerCore;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::ServeSettings;
 use crate::forward::Tunnel;
 
+/// A head and a body up to this size are written from one piece of memory: the system takes longer to go through several
+/// pieces than it takes to join them.
+const MAX_JOINED_BYTES: usize = 4096;
+
+thread_local! {
+    static JOINED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
 /// Requests of all connections of a listener.
 #[derive(Debug, Default)]
-pub(super) struct Requests {
-    in_flight: AtomicUsize,
+pub(super) struct Requests(PerCore<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    begun: AtomicUsize,
     finished: AtomicUsize,
 }
 
@@ -32,7 +45,9 @@ pub(super) struct Count {
 
 impl Requests {
     pub(super) fn count(&self) -> Count {
-        Count { in_flight: self.in_flight.load(Relaxed), finished: self.finished.load(Relaxed) }
+        let finished = self.0.all().map(|it| it.finished.load(Relaxed)).sum();
+        let begun: usize = self.0.all().map(|it| it.begun.load(Relaxed)).sum();
+        Count { in_flight: begun.saturating_sub(finished), finished }
     }
 }
 
@@ -88,7 +103,7 @@ impl Activity {
     /// A request's head is complete; it counts until the returned value is dropped.
     pub(super) fn begin(self: &Arc<Self>, multiplexed: bool) -> InFlight {
         self.in_flight.fetch_add(1, Relaxed);
-        self.requests.in_flight.fetch_add(1, Relaxed);
+        self.requests.0.here().begun.fetch_add(1, Relaxed);
         self.reading.store(false, Relaxed);
         self.multiplexed.store(multiplexed, Relaxed);
         InFlight(Arc::clone(self))
@@ -117,8 +132,7 @@ impl Activity {
     }
 
     fn end(&self) {
-        self.requests.in_flight.fetch_sub(1, Relaxed);
-        self.requests.finished.fetch_add(1, Relaxed);
+        self.requests.0.here().finished.fetch_add(1, Relaxed);
         self.since_ms.store(self.now_ms(), Relaxed);
         self.in_flight.fetch_sub(1, Relaxed);
     }
@@ -194,7 +208,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         context: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
+        let few = parts.len() > 1 && parts.iter().map(|it| it.len()).sum::<usize>() <= MAX_JOINED_BYTES;
+        let outcome = if few {
+            JOINED.with_borrow_mut(|joined| {
+                joined.clear();
+                parts.iter().for_each(|it| joined.extend_from_slice(it));
+                Pin::new(&mut self.stream).poll_write(context, joined)
+            })
+        } else {
+            Pin::new(&mut self.stream).poll_write_vectored(context, parts)
+        };
         self.activity.wrote(&outcome);
         outcome
     }

@@ -35,7 +35,7 @@ const MAX_HEAD_BYTES: u32 = 64 * 1024;
 const MAX_STREAMS: u32 = 256;
 
 /// By how much a look may come late on a busy machine.
-const LATE: Duration = Duration::from_secs(1);
+pub(super) const LATE: Duration = Duration::from_secs(1);
 
 /// What ends connections from outside.
 #[derive(Debug, Clone)]
@@ -87,14 +87,10 @@ impl Connection {
     {
         let activity = Activity::new(self.requests);
         let io = TokioIo::new(Watched { stream, activity: Arc::clone(&activity) });
-        let (endpoint, peer, served) = (self.endpoint, self.peer, Arc::clone(&activity));
-        let looks = self.settings.shortest_silence() + LATE;
+        let (endpoint, peer, served) = (Arc::new(self.endpoint), Arc::new(self.peer), Arc::clone(&activity));
         let service = service_fn(move |request| {
-            let multiplexed = request.version() == Version::HTTP_2;
-            let in_flight = served.begin(multiplexed);
-            // Requests by HTTP/2 are tasks of their own.
-            let peer = Peer { looks: (!multiplexed).then_some(looks), ..peer.clone() };
-            answer(endpoint.clone(), peer, in_flight, request)
+            let in_flight = served.begin(request.version() == Version::HTTP_2);
+            answer(Arc::clone(&endpoint), Arc::clone(&peer), in_flight, request)
         });
         let builder = builder();
         let mut connection = std::pin::pin!(builder.serve_connection_with_upgrades(io, service));
@@ -197,20 +193,21 @@ fn builder() -> Builder<TokioExecutor> {
 }
 
 async fn answer(
-    endpoint: Endpoint,
-    peer: Peer,
+    endpoint: Arc<Endpoint>,
+    peer: Arc<Peer>,
     in_flight: InFlight,
     request: Request<Incoming>,
 ) -> Result<Response<Answering>, Infallible> {
-    let mut request = request.map(|it| if it.is_end_stream() { Body::empty() } else { Body::new(it) });
+    let request = request.map(|it| if it.is_end_stream() { Body::empty() } else { Body::new(it) });
     let head_only = request.method() == Method::HEAD;
     let multiplexed = request.version() == Version::HTTP_2;
-    let ends = (request.version() == Version::HTTP_11).then(|| peer.clone());
-    request.extensions_mut().insert(peer);
-    let mut response = endpoint.answer(request).await;
+    let one_by_one = request.version() == Version::HTTP_11;
+    let begun = endpoint.begin();
+    let mut response = endpoint.answer_to(&peer, request).await;
+    drop(begun);
     if let Some(tunnel) = response.extensions_mut().remove::<Tunnel>() {
         in_flight.becomes(tunnel);
-    } else if ends.is_some_and(|it| it.is_draining()) {
+    } else if one_by_one && peer.is_draining() {
         // Whoever keeps connections, such as a proxy before us, goes elsewhere at once.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

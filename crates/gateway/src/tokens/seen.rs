@@ -1,11 +1,12 @@
 //! Tokens of the current second: compared, not hashed. Clients on kept connections send the same one again and again.
 
 use std::hash::BuildHasher as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use common::jwt::Claims;
 use common::{Project, ProjectRef};
 use foldhash::fast::RandomState;
+use store::Shelves;
 
 use super::Purpose;
 
@@ -13,10 +14,10 @@ const PLACES: usize = 256;
 /// The end of a token is its signature: it tells tokens apart.
 const TELLING_BYTES: usize = 16;
 
-/// At most 256 verified tokens, each until the second ends in which it was looked up.
+/// At most 256 verified tokens for each core, each until the second ends in which it was looked up.
 #[derive(Debug)]
 pub(super) struct Seen {
-    places: Box<[Mutex<Option<Entry>>]>,
+    shelves: Shelves<Entry>,
     hasher: RandomState,
 }
 
@@ -32,8 +33,7 @@ struct Entry {
 
 impl Seen {
     pub(super) fn new() -> Self {
-        let places = std::iter::repeat_with(Mutex::default).take(PLACES).collect();
-        Self { places, hasher: RandomState::default() }
+        Self { shelves: Shelves::new(PLACES), hasher: RandomState::default() }
     }
 
     /// What `token` says, if it was looked up in the second `now_secs` for the same.
@@ -43,15 +43,14 @@ impl Seen {
         (token, purpose): (&str, Purpose),
         now_secs: i64,
     ) -> Option<Arc<Claims>> {
-        let place = self.place(token)?.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_same = |it: &&Entry| {
-            it.second == now_secs
+        self.shelves.find(self.hash(token), |it| {
+            let is_same = it.second == now_secs
                 && it.version == project.version
                 && it.purpose == purpose
                 && *it.token == *token
-                && it.reference == project.reference
-        };
-        place.as_ref().filter(is_same).map(|it| Arc::clone(&it.claims))
+                && it.reference == project.reference;
+            is_same.then(|| Arc::clone(&it.claims))
+        })
     }
 
     /// `token` was looked up in the second `now_secs`.
@@ -70,14 +69,11 @@ impl Seen {
             second: now_secs,
             claims: Arc::clone(claims),
         };
-        if let Some(place) = self.place(token) {
-            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(entry);
-        }
+        self.shelves.put(self.hash(token), entry);
     }
 
-    fn place(&self, token: &str) -> Option<&Mutex<Option<Entry>>> {
+    fn hash(&self, token: &str) -> u64 {
         let (_, end) = token.as_bytes().split_at(token.len().saturating_sub(TELLING_BYTES));
-        let place = usize::try_from(self.hasher.hash_one(end) % PLACES as u64).ok()?;
-        self.places.get(place)
+        self.hasher.hash_one(end)
     }
 }

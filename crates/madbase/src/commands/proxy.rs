@@ -4,18 +4,18 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use common::Pillar;
-use gateway::{WorkerSettings, Workers};
+use gateway::{Cores, Load, WorkerSettings, Workers};
 
 use super::site::{self, Banner, Site};
 use crate::banner::http_url;
 use crate::cli::Proxy;
-use crate::node::{self, Load, follow};
+use crate::node::{self, follow};
 use crate::output::Output;
 use crate::ports::Port;
 use crate::progress::Steps;
 use crate::roles::{self, Installation};
 use crate::run_file::RunFile;
-use crate::server::{Life, Server, serve};
+use crate::server::{Life, Server, serve_on};
 use crate::settings::Environment;
 use crate::telemetry;
 
@@ -59,10 +59,11 @@ async fn start(args: &Proxy, output: Output, environment: &Environment) -> Resul
     let api_url = http_url(port.address());
     let banner = Banner { api_url: Some(api_url.clone()), ..Banner::new("proxy", &site.layout) };
     let (life, settings, load) = (Life::default(), reader.drain.settings(0), Load::default());
-    let api = load.count(parts.api);
-    let mut listeners = vec![serve(port.listen()?, api.clone(), settings, &life)];
+    let api = parts.api.counted(&load);
+    let cores = Cores::start().context("start a thread for each core")?;
+    let mut listeners = vec![serve_on(&cores, port.listen()?, api.clone(), settings, &life)];
     if let Some((port, secure)) = tls {
-        listeners.push(serve((port.listen()?, secure.open()), api, settings, &life));
+        listeners.push(serve_on(&cores, (port.listen()?, secure.open()), api, settings, &life));
     }
     if args.worker_upstream_urls.is_empty() {
         if member.is_none() {
@@ -77,5 +78,5 @@ async fn start(args: &Proxy, output: Output, environment: &Environment) -> Resul
     steps.done();
     banner.show(output);
     let Site { layout, lock, postgres } = site;
-    Ok(Server { layout, lock, postgres, databases: parts.databases, listeners, life })
+    Ok(Server { layout, lock, postgres, databases: parts.databases, listeners, cores: Some(cores), life })
 }

@@ -12,7 +12,7 @@ use url::Url;
 use crate::cli::Reader;
 use crate::layout::Layout;
 use crate::lock::Lock;
-use crate::node::{self, Beating, Kept, Load, Place};
+use crate::node::{self, Beating, Kept, Place};
 use crate::output::{self, Output};
 use crate::postgres::Postgres;
 use crate::roles::Installation;
@@ -21,6 +21,7 @@ use crate::server::{Life, Server};
 use crate::settings::Environment;
 use crate::signals::Signals;
 use crate::telemetry;
+use gateway::Load;
 
 /// Be `service`, which `start` makes, until told to stop; a signal may come before it is there.
 pub(super) async fn serve(

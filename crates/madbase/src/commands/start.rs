@@ -113,7 +113,7 @@ async fn bring_up(
     }
     listeners.push(drain_sockets(parts.realtime, settings, &life));
     let (layout, lock, databases) = (ground.layout, ground.lock, parts.databases);
-    let server = Server { layout, lock, postgres, databases, listeners, life };
+    let server = Server { layout, lock, postgres, databases, listeners, cores: None, life };
     steps.done();
     Ok((server, banner))
 }

@@ -58,7 +58,7 @@ async fn start(args: &System, output: Output, environment: &Environment) -> Resu
     steps.done();
     banner.show(output);
     let Site { layout, lock, postgres } = site;
-    Ok(Server { layout, lock, postgres, databases: parts.databases, listeners, life })
+    Ok(Server { layout, lock, postgres, databases: parts.databases, listeners, cores: None, life })
 }
 
 /// What nodes are given that join.

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::response::IntoResponse as _;
 use common::Pillar;
-use gateway::{Endpoint, Listener, Peer, Tls, TlsSettings};
+use gateway::{Endpoint, Listener, Load, Peer, Tls, TlsSettings};
 use http::{Response, StatusCode};
 use serde_json::json;
 use store::mtls::{Clients, Credentials};
@@ -15,7 +15,7 @@ use store::mtls::{Clients, Credentials};
 use super::site::{self, Banner, Site};
 use crate::banner::http_url;
 use crate::cli::Worker;
-use crate::node::{self, Load};
+use crate::node;
 use crate::output::Output;
 use crate::ports::Port;
 use crate::progress::Steps;
@@ -65,11 +65,11 @@ async fn start(args: &Worker, output: Output, environment: &Environment) -> Resu
             // Whoever runs the machine asks for /health, /ready and /metrics without a certificate.
             let tls = credentials.server(Clients::optional(&[Pillar::Proxy, Pillar::System]))?;
             let tls = Tls::between_nodes(tls, TlsSettings::default());
-            ((port.listen()?, tls).into(), url, only_nodes(load.count(parts.api), credentials.clone()))
+            ((port.listen()?, tls).into(), url, only_nodes(parts.api, credentials.clone()).counted(&load))
         }
         None => {
             let url = http_url(port.address());
-            (port.listen()?.into(), url, load.count(parts.api))
+            (port.listen()?.into(), url, parts.api.counted(&load))
         }
     };
     let banner = Banner { api_url: Some(api_url.clone()), ..Banner::new("worker", &site.layout) };
@@ -80,7 +80,7 @@ async fn start(args: &Worker, output: Output, environment: &Environment) -> Resu
     steps.done();
     banner.show(output);
     let Site { layout, lock, postgres } = site;
-    Ok(Server { layout, lock, postgres, databases: parts.databases, listeners, life })
+    Ok(Server { layout, lock, postgres, databases: parts.databases, listeners, cores: None, life })
 }
 
 /// Requests of users come by proxies of the cluster; anybody else may ask how the process is.

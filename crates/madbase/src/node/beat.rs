@@ -13,7 +13,9 @@ use store::mtls::{Credentials, Identity, SigningRequest};
 use tokio::time::{Instant, sleep};
 use url::Url;
 
-use super::{Kept, Load, join};
+use gateway::Load;
+
+use super::{Kept, join};
 use crate::server::Life;
 
 const EVERY: Duration = Duration::from_secs(5);

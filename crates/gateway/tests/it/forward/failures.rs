@@ -1,5 +1,7 @@
 //! Workers that refuse, hang up, stay silent or leave: what moves on, and what the client hears.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use gateway::{Config, ServeSettings, ServiceLimits, WorkerSettings, Workers};
@@ -100,6 +102,28 @@ async fn a_write_is_not_sent_into_a_connection_that_was_closed_meanwhile() {
         sleep(Duration::from_millis(1)).await;
     }
     assert_eq!(upstream.asked(), 50);
+}
+
+#[tokio::test]
+async fn a_read_on_a_kept_connection_that_ends_is_sent_once_more_by_a_new_one() {
+    let ended = Arc::new(AtomicBool::new(false));
+    let upstream = Upstream::with(move |head| {
+        let ends = head.contains("/rest/v1/end") && !ended.swap(true, Ordering::SeqCst);
+        if ends { Manner::Hang } else { Manner::Say(OK) }
+    })
+    .await;
+    let once = WorkerSettings { max_repeats: 1, ..impatient() };
+    let (proxy, _) = before(&[upstream.address], once.clone()).await;
+    for path in ["/rest/v1/x", "/rest/v1/end", "/rest/v1/x"] {
+        assert_eq!(proxy.get(path).send().await.unwrap().status(), 200, "{path}");
+    }
+    assert_eq!(upstream.asked(), 4);
+    let bad = Upstream::with(|head| if head.contains("/end") { Manner::Hang } else { Manner::Say(OK) }).await;
+    let (proxy, _) = before(&[bad.address], once).await;
+    for (path, status) in [("/rest/v1/x", 200), ("/rest/v1/end", 502)] {
+        assert_eq!(proxy.get(path).send().await.unwrap().status(), status, "{path}");
+    }
+    assert_eq!(bad.asked(), 3, "once more, and not for ever");
 }
 
 #[tokio::test]

@@ -54,7 +54,7 @@ impl Sole {
         let keys = ApiKeys { anon: none(), service_role: none(), publishable: none(), secret: none() };
         let project = Project {
             id: ProjectId(Uuid::nil()),
-            reference: ProjectRef::DEFAULT.parse()?,
+            reference: ProjectRef::of_default(),
             name: database.clone(),
             database: database.clone(),
             logins: Logins { owner: login.clone(), authenticator: login.clone(), services: login.clone() },
