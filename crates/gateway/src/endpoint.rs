@@ -63,7 +63,8 @@ impl Endpoint {
         }
     }
 
-    /// The same, with its requests counted by `load` where they come in.
+    /// The same, with its requests counted by `load` where they come in: by [`crate::serve()`], so that an endpoint around
+    /// this one would hide the count.
     #[must_use]
     pub fn counted(self, load: &Load) -> Self {
         Self { load: Some(load.clone()), ..self }

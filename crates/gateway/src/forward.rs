@@ -49,6 +49,9 @@ pub use self::address::{WorkerAddress, WorkerUrlError};
 pub(crate) use self::head::{Passage, drop_named};
 pub(crate) use self::tunnel::Tunnel;
 
+/// A connection that was closed before a request came to it says so at once. What closes later was lost with the request.
+const SOON: Duration = Duration::from_secs(1);
+
 /// How workers are used.
 #[derive(Debug, Clone)]
 pub struct WorkerSettings {
@@ -245,7 +248,8 @@ impl Workers {
                 Err(Setback::Unsent) => {}
                 // Once: a worker that closes its connections whenever it gets this request loses it.
                 Err(Setback::Stale) if repeats < settings.max_repeats => {
-                    (dares, repeats) = (false, repeats + 1)
+                    (dares, repeats) = (false, repeats + 1);
+                    deadline = Instant::now() + settings.wait;
                 }
                 Err(Setback::Stale) => return Err(Error::WorkerLost),
                 Err(Setback::Busy) => return Err(Error::NoWorker),
@@ -307,7 +311,7 @@ impl Workers {
         let mut lane = match turn.worker().resting() {
             Some(lane) => lane,
             // Rare and large: not part of every request's memory.
-            None => match Box::pin(self.open(turn.worker())).await {
+            None => match Box::pin(self.open(&turn)).await {
                 Ok(lane) => lane,
                 Err(error) => {
                     turn.settle();
@@ -320,6 +324,7 @@ impl Workers {
             },
         };
         let exchange = lane.exchange(request, dares).await;
+        let soon = matches!(exchange, Exchange::Stale(_)) && turn.took() < SOON;
         turn.settle();
         let worker = turn.worker();
         match exchange {
@@ -334,8 +339,9 @@ impl Workers {
                 worker.measures.retries.increment(1);
                 Err(Setback::Unsent)
             }
-            Exchange::Stale => {
+            Exchange::Stale(_) if soon => {
                 worker.measures.retries.increment(1);
+                worker.look.notify_one();
                 Err(Setback::Stale)
             }
             Exchange::Broken => Err(Setback::Abandoned(turn.fault().unwrap_or(Fault::Broken).into())),
@@ -345,7 +351,7 @@ impl Workers {
                 events::emit(Event::WorkerLost { worker: &worker.address.id, error: &error });
                 Err(Setback::Abandoned(Error::WorkerLost))
             }
-            Exchange::Lost(error) => {
+            Exchange::Lost(error) | Exchange::Stale(error) => {
                 if let Some(fault) = turn.fault() {
                     return Err(Setback::Abandoned(fault.into()));
                 }
@@ -356,8 +362,9 @@ impl Workers {
         }
     }
 
-    async fn open(&self, worker: &Worker) -> std::io::Result<Lane> {
-        let settings = &self.shared.settings;
+    async fn open(&self, turn: &Turn) -> std::io::Result<Lane> {
+        let (worker, settings) = (turn.worker(), &self.shared.settings);
+        worker.make_room();
         match timeout(settings.connect_timeout, Lane::open(&worker.address, settings)).await {
             Ok(opened) => opened,
             Err(elapsed) => Err(std::io::Error::new(std::io::ErrorKind::TimedOut, elapsed)),

@@ -15,8 +15,8 @@ const SB_REQUEST_ID: HeaderName = HeaderName::from_static("sb-request-id");
 /// The longest id taken over from a client, in bytes.
 const MAX_LENGTH: usize = 128;
 
-/// Makes ids that nobody else makes, without asking the system for random bytes each time: a count (RFC 9562 §6.2), and a
-/// keyed hash of it. The key is random, and new in each process.
+/// Makes ids that nobody else makes, without asking the system for random bytes each time: a count, and a keyed hash of it.
+/// The key is random, and new in each process.
 #[derive(Debug, Default)]
 pub(crate) struct RequestIds {
     made: PerCore<AtomicU64>,

@@ -76,7 +76,7 @@ async fn look(worker: &Arc<Worker>, settings: &WorkerSettings) -> Result<Standin
     match lane.exchange(&mut question, false).await {
         Exchange::Answered(head) => standing(answer::pass_on(head, lane, worker.visit())).await,
         Exchange::Unsent
-        | Exchange::Stale
+        | Exchange::Stale(_)
         | Exchange::Lost(_)
         | Exchange::Malformed(_)
         | Exchange::Broken => Err(Silence::Late),

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
 use bytes::{Buf as _, Bytes, BytesMut};
+use http::StatusCode;
 use http_body::Body as _;
 use store::Here;
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
@@ -68,7 +69,7 @@ pub(super) enum Exchange {
     /// The connection was closed before anything was written: the request is as it was.
     Unsent,
     /// The connection, which had rested, was closed before an answer came. Only of requests that dare.
-    Stale,
+    Stale(io::Error),
     /// The connection was lost before an answer came; what became of the request is unknown.
     Lost(io::Error),
     /// What came is no answer that can be passed on.
@@ -123,6 +124,10 @@ impl Lane {
         self.output = request.head.clone();
         self.upload = request.body.take().map(|body| Upload { body, left: request.length });
         match poll_fn(|context| self.poll_answer(context)).await {
+            // Said to the connection, and not to this request, which it may not even have had.
+            Ok(head) if rested && dares && head.says_close && head.status == StatusCode::REQUEST_TIMEOUT => {
+                Exchange::Stale(io::ErrorKind::ConnectionAborted.into())
+            }
             Ok(head) => {
                 (self.framing, self.keeps) = (head.framing, head.keeps);
                 Exchange::Answered(head)
@@ -134,7 +139,9 @@ impl Lane {
                 Exchange::Unsent
             }
             // Closed while it rested, or by this very request: whoever sends it again finds out.
-            Err(Failure::Connection(_)) if rested && dares && self.input.is_empty() => Exchange::Stale,
+            Err(Failure::Connection(error)) if rested && dares && self.input.is_empty() => {
+                Exchange::Stale(error)
+            }
             Err(Failure::Connection(error)) => Exchange::Lost(error),
         }
     }

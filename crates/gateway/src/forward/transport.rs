@@ -1,7 +1,8 @@
 //! The socket to a worker, with or without TLS.
 //!
 //! A kept connection may have been closed by the worker without the runtime knowing it yet. Before such a connection is
-//! used again, [`Transport::is_stale`] asks the system itself: a request is then not written into a closed one.
+//! used for what must not be sent twice, [`Transport::is_stale`] asks the system itself: a request is then not written into
+//! a closed one. For what may be sent twice, [`Transport::seems_stale`] has to do.
 
 use std::io;
 use std::mem::MaybeUninit;

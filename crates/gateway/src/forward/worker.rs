@@ -241,6 +241,19 @@ impl Worker {
         Some(lane)
     }
 
+    /// Close a connection that rests elsewhere, if a new one would be one too many.
+    pub(super) fn make_room(&self) {
+        if self.outstanding() + self.rested.load(Relaxed) <= self.max_resting {
+            return;
+        }
+        for shelf in self.resting.all() {
+            if shelf.lock().unwrap_or_else(PoisonError::into_inner).pop().is_some() {
+                self.rested.fetch_sub(1, Relaxed);
+                return;
+            }
+        }
+    }
+
     /// Let a free connection rest.
     pub(super) fn keep(&self, mut lane: Lane) {
         if self.removed.is_cancelled() || self.standing() == Standing::Gone {
@@ -331,6 +344,11 @@ impl Turn {
             Some(upload) => Some(upload.complete_since()?.max(since)),
             None => Some(since),
         }
+    }
+
+    /// How long the worker has had it.
+    pub(super) fn took(&self) -> Duration {
+        self.since.map(|it| it.elapsed()).unwrap_or_default()
     }
 
     /// The answer began, or nothing was sent: that the request ends now says nothing about the worker.

@@ -8,6 +8,7 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::thread::{self, available_parallelism};
 
 use store::Here;
@@ -48,18 +49,14 @@ impl Cores {
     /// When the system gives no thread, or a thread no way to wait for connections.
     pub fn start() -> io::Result<Self> {
         let end = CancellationToken::new();
-        let mut cores = Vec::new();
+        let mut shared = Shared { cores: Vec::new(), _end: end.clone().drop_guard() };
         for idx in 0..available_parallelism().map_or(1, NonZeroUsize::get) {
-            let runtime = Builder::new_current_thread().enable_all().build()?;
-            cores.push(Core { runtime: runtime.handle().clone(), connections: Arc::default() });
-            let end = end.clone();
-            thread::Builder::new().name(format!("core-{idx}")).spawn(move || {
-                Here::settle();
-                runtime.block_on(end.cancelled());
-                runtime.shutdown_background();
-            })?;
+            let (end, (tell, told)) = (end.clone(), mpsc::channel());
+            thread::Builder::new().name(format!("core-{idx}")).spawn(move || work(&tell, &end))?;
+            let runtime = told.recv().map_err(io::Error::other)??;
+            shared.cores.push(Core { runtime, connections: Arc::default() });
         }
-        Ok(Self { shared: Arc::new(Shared { cores, _end: end.drop_guard() }) })
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Run `connection` on the core that has the fewest.
@@ -72,5 +69,19 @@ impl Cores {
             connection.await;
             drop(place);
         });
+    }
+}
+
+/// What a thread does until `end`; it tells where to give it work.
+fn work(tell: &mpsc::Sender<io::Result<Handle>>, end: &CancellationToken) {
+    Here::settle();
+    let (made, runtime) = match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => (Ok(runtime.handle().clone()), Some(runtime)),
+        Err(error) => (Err(error), None),
+    };
+    let _nobody_waits_any_more = tell.send(made);
+    if let Some(runtime) = runtime {
+        runtime.block_on(end.cancelled());
+        runtime.shutdown_background();
     }
 }

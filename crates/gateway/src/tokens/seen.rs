@@ -11,6 +11,7 @@ use store::Shelves;
 use super::Purpose;
 
 const PLACES: usize = 256;
+const MAX_TOKEN_BYTES: usize = 4096;
 /// The end of a token is its signature: it tells tokens apart.
 const TELLING_BYTES: usize = 16;
 
@@ -53,7 +54,7 @@ impl Seen {
         })
     }
 
-    /// `token` was looked up in the second `now_secs`.
+    /// `token` was looked up in the second `now_secs`. Unusually long ones are not kept, for there are places on each core.
     pub(super) fn put(
         &self,
         project: &Project,
@@ -61,6 +62,9 @@ impl Seen {
         now_secs: i64,
         claims: &Arc<Claims>,
     ) {
+        if token.len() > MAX_TOKEN_BYTES {
+            return;
+        }
         let entry = Entry {
             token: token.into(),
             purpose,

@@ -6,6 +6,7 @@ mod access;
 mod answers;
 mod configured;
 mod contract;
+mod cores;
 mod direct;
 mod forward;
 mod limits;

@@ -19,7 +19,10 @@ use common::{
     ApiKeys, Caller, ClientAddress, Directory, DirectoryError, Finding, Login, Logins, Project, ProjectId,
     ProjectRef, PublicUrl, RequestId, StageTimes,
 };
-use gateway::{Config, Drained, Endpoint, Gateway, Metrics, ServeSettings, ServiceLimits, Services, Workers};
+use gateway::{
+    Config, Cores, Drained, Endpoint, Gateway, Metrics, ServeSettings, ServiceLimits, Services, Workers,
+    serve_on,
+};
 use http::{HeaderMap, StatusCode, Uri};
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
@@ -174,8 +177,9 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        let server = gateway::serve(listener, gateway::endpoint(gateway.clone()), settings, shutdown.clone());
-        let server = tokio::spawn(server);
+        // As proxies do. Tests of other crates serve on the runtime itself.
+        let (cores, endpoint) = (Cores::start().unwrap(), gateway::endpoint(gateway.clone()));
+        let server = tokio::spawn(serve_on(Some(cores), listener, endpoint, settings, shutdown.clone()));
         Self { shelf: Arc::default(), gateway, address, client: reqwest::Client::new(), shutdown, server }
     }
 

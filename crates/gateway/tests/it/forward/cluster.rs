@@ -76,6 +76,8 @@ pub(crate) enum Manner {
     SayAndClose(&'static str),
     /// Close without an answer.
     Hang,
+    /// The same, after this time.
+    HangAfter(Duration),
     /// Never answer.
     Silent,
 }
@@ -135,6 +137,7 @@ async fn converse(mut stream: TcpStream, choose: impl Fn(&str) -> Manner, asked:
             Manner::Say(answer) => stream.write_all(answer.as_bytes()).await.unwrap(),
             Manner::SayAndClose(answer) => return stream.write_all(answer.as_bytes()).await.unwrap(),
             Manner::Hang => return,
+            Manner::HangAfter(time) => return tokio::time::sleep(time).await,
             Manner::Silent => std::future::pending().await,
         }
     }

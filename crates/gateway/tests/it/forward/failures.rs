@@ -127,6 +127,21 @@ async fn a_read_on_a_kept_connection_that_ends_is_sent_once_more_by_a_new_one() 
 }
 
 #[tokio::test]
+async fn a_read_whose_worker_dies_late_is_answered_by_another_one() {
+    let late = Manner::HangAfter(Duration::from_millis(1200));
+    let bad = Upstream::with(move |head| if head.contains("/late") { late } else { Manner::Say(OK) }).await;
+    let (proxy, workers) = before(&[bad.address], impatient()).await;
+    assert_eq!(proxy.get("/rest/v1/x").send().await.unwrap().status(), 200, "it keeps a connection");
+    let request = tokio::spawn(proxy.get("/rest/v1/late").send());
+    until("the read is under way", || bad.asked() == 2).await;
+    let good = Upstream::new(Manner::Say(OK)).await;
+    workers.set(vec![listed(bad.address), listed(good.address)]);
+    // By then it has waited longer than a request may wait for a worker.
+    assert_eq!(request.await.unwrap().unwrap().status(), 200);
+    assert_eq!((bad.asked(), good.asked()), (2, 1));
+}
+
+#[tokio::test]
 async fn without_workers_a_request_waits_and_hears_so() {
     let (proxy, workers) = before(&[], impatient()).await;
     let began = Instant::now();
