@@ -106,18 +106,21 @@ async fn a_write_is_not_sent_into_a_connection_that_was_closed_meanwhile() {
 
 #[tokio::test]
 async fn a_read_on_a_kept_connection_that_ends_is_sent_once_more_by_a_new_one() {
-    let ended = Arc::new(AtomicBool::new(false));
-    let upstream = Upstream::with(move |head| {
-        let ends = head.contains("/rest/v1/end") && !ended.swap(true, Ordering::SeqCst);
-        if ends { Manner::Hang } else { Manner::Say(OK) }
-    })
-    .await;
+    let tired = "HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
     let once = WorkerSettings { max_repeats: 1, ..impatient() };
-    let (proxy, _) = before(&[upstream.address], once.clone()).await;
-    for path in ["/rest/v1/x", "/rest/v1/end", "/rest/v1/x"] {
-        assert_eq!(proxy.get(path).send().await.unwrap().status(), 200, "{path}");
+    for ending in [Manner::Hang, Manner::SayAndClose(tired)] {
+        let ended = Arc::new(AtomicBool::new(false));
+        let upstream = Upstream::with(move |head| {
+            let ends = head.contains("/rest/v1/end") && !ended.swap(true, Ordering::SeqCst);
+            if ends { ending } else { Manner::Say(OK) }
+        })
+        .await;
+        let (proxy, _) = before(&[upstream.address], once.clone()).await;
+        for path in ["/rest/v1/x", "/rest/v1/end", "/rest/v1/x"] {
+            assert_eq!(proxy.get(path).send().await.unwrap().status(), 200, "{path} {ending:?}");
+        }
+        assert_eq!(upstream.asked(), 4, "{ending:?}");
     }
-    assert_eq!(upstream.asked(), 4);
     let bad = Upstream::with(|head| if head.contains("/end") { Manner::Hang } else { Manner::Say(OK) }).await;
     let (proxy, _) = before(&[bad.address], once).await;
     for (path, status) in [("/rest/v1/x", 200), ("/rest/v1/end", 502)] {
