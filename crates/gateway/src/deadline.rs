@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// What comes of `answer` within `limit` after it `began`. Whoever awaits this polls it again at least as often as `looks` says, when
-/// nothing else happens; `None` when nobody promises that.
+/// What comes of `answer` within `limit` after it `began`. Whoever awaits this polls it again at least as often as `looks`
+/// says, when nothing else happens; `None` when nobody promises that.
 pub(crate) async fn within<T>(
     (began, limit): (Instant, Duration),
     looks: Option<Duration>,

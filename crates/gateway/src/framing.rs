@@ -9,15 +9,18 @@ use http_body::Body as _;
 
 use crate::Error;
 
-/// Headers of one connection (RFC 9110 §7.6.1): never passed on.
-const OF_THE_CONNECTION: [HeaderName; 6] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::TRANSFER_ENCODING,
-    header::TRAILER,
-    header::UPGRADE,
-];
+/// Whether `name` is for one connection (RFC 9110 §7.6.1), and never passed on.
+pub(crate) fn is_of_the_connection(name: &HeaderName) -> bool {
+    matches!(*name, header::CONNECTION | header::TRANSFER_ENCODING | header::TRAILER | header::UPGRADE)
+        || matches!(name.as_str(), "keep-alive" | "proxy-connection")
+}
+
+/// The number that is written in `digits`, and nothing else.
+pub(crate) fn number(digits: &[u8]) -> Option<u64> {
+    let add =
+        |sum: u64, it: &u8| sum.checked_mul(10)?.checked_add(it.is_ascii_digit().then(|| it - b'0')?.into());
+    if digits.is_empty() { None } else { digits.iter().try_fold(0, add) }
+}
 
 /// `response` without a say about its framing.
 ///
@@ -30,10 +33,9 @@ pub(crate) fn reframe(method: &Method, mut response: Response<Body>) -> Result<R
     let length = response.body().size_hint().exact();
     let headers = response.headers_mut();
     // Seldom is there one: to go through all once costs less than to look for each.
-    if headers.keys().any(|it| OF_THE_CONNECTION.contains(it)) {
-        for name in OF_THE_CONNECTION {
-            headers.remove(name);
-        }
+    let theirs: Vec<_> = headers.keys().filter(|it| is_of_the_connection(it)).cloned().collect();
+    for name in theirs {
+        headers.remove(name);
     }
     // An answer to HEAD tells the length of a body that it has not.
     if *method != Method::HEAD && length.is_some_and(|it| !claims(headers, it)) {
@@ -48,14 +50,10 @@ fn claims(headers: &HeaderMap, length: u64) -> bool {
     all.next().is_none_or(|it| is_number(it, length)) && all.next().is_none()
 }
 
-/// Whether `digits` are `number` as everybody writes it.
-fn is_number(digits: &[u8], number: u64) -> bool {
-    let value = |sum: u64, digit: &u8| {
-        let digit = digit.is_ascii_digit().then(|| digit - b'0')?;
-        sum.checked_mul(10)?.checked_add(digit.into())
-    };
+/// Whether `digits` are `expected` as everybody writes it.
+fn is_number(digits: &[u8], expected: u64) -> bool {
     let has_no_zeros_before = digits.len() == 1 || digits.first().is_some_and(|it| *it != b'0');
-    has_no_zeros_before && digits.iter().try_fold(0, value) == Some(number)
+    has_no_zeros_before && number(digits) == Some(expected)
 }
 
 #[cfg(test)]

@@ -155,16 +155,8 @@ impl Lines {
             return;
         };
         for (idx, octet) in address.octets().into_iter().enumerate() {
-            let digits = [octet / 100, octet / 10 % 10, octet % 10].map(|it| b'0' + it);
-            let zeros = if octet >= 100 {
-                0
-            } else if octet >= 10 {
-                1
-            } else {
-                2
-            };
             self.0.extend((idx > 0).then_some(b'.'));
-            self.0.extend_from_slice(digits.get(zeros..).unwrap_or_default());
+            self.0.extend_from_slice(itoa::Buffer::new().format(octet).as_bytes());
         }
     }
 

@@ -9,6 +9,8 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use httparse::{ParserConfig, Status};
 
+use crate::framing::{is_of_the_connection, number};
+
 /// The largest head of an answer, and the largest trailer section, in bytes.
 const MAX_HEAD_BYTES: usize = 128 * 1024;
 /// Headers of one answer.
@@ -134,17 +136,15 @@ impl Said {
                 if self.length.replace(length).is_some_and(|it| it != length) {
                     return Err(Malformed("two lengths"));
                 }
-                return Ok(false);
             }
             header::TRANSFER_ENCODING => {
                 self.codings += 1;
                 self.chunked = value.eq_ignore_ascii_case(b"chunked");
             }
             header::CONNECTION => self.closes |= super::head::lists(value, "close"),
-            header::TRAILER | header::UPGRADE => {}
-            _ => return Ok(matches!(name.as_str(), "keep-alive" | "proxy-connection")),
+            _ => {}
         }
-        Ok(true)
+        Ok(is_of_the_connection(name))
     }
 
     /// How the body of an answer ends (RFC 9112 §6.3).
@@ -161,13 +161,6 @@ impl Said {
             (0, None) => Ok(Framing::UntilClose),
         }
     }
-}
-
-/// The number that is written in `digits`, and nothing else.
-fn number(digits: &[u8]) -> Option<u64> {
-    let add =
-        |sum: u64, it: &u8| sum.checked_mul(10)?.checked_add(it.is_ascii_digit().then(|| it - b'0')?.into());
-    if digits.is_empty() { None } else { digits.iter().try_fold(0, add) }
 }
 
 impl Framing {
