@@ -6,6 +6,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::Body;
@@ -87,27 +88,21 @@ impl Endpoint {
         }
     }
 
-    /// The answer to `request`, which came by `peer`.
-    pub(crate) fn answer_to(self: &Arc<Self>, peer: &Arc<Peer>, mut request: Request<Body>) -> Answering {
-        if let Way::Door(_) = self.way {
-            return Box::pin(answer_at_door(Arc::clone(self), request, Arc::clone(peer)));
+    /// The answer to `request`, which came by `peer`. Large: nothing of a gateway's work lies elsewhere.
+    pub(crate) async fn answer_to(&self, peer: &Arc<Peer>, mut request: Request<Body>) -> Response<Body> {
+        if let Way::Door(gateway) = &self.way {
+            // Counts references to the connection's own endpoint: those to the gateway are counted for all cores together.
+            return pipeline::enter(&gateway.inner, request, Some(Arc::clone(peer))).await;
         }
         request.extensions_mut().insert(Peer::clone(peer));
-        self.answer(request)
-    }
-}
-
-/// Counts references to a connection's own endpoint: those to the gateway are counted for all cores together.
-async fn answer_at_door(endpoint: Arc<Endpoint>, request: Request<Body>, peer: Arc<Peer>) -> Response<Body> {
-    match &endpoint.way {
-        Way::Door(gateway) => pipeline::enter(&gateway.inner, request, Some(peer)).await,
-        Way::Here(_) | Way::There(_) => endpoint.answer(request).await,
+        self.answer(request).await
     }
 }
 
 /// Workers behind a listener, with no gateway between them: nobody is believed, nothing is checked.
 async fn answer_there(workers: Workers, request: Request<Body>) -> Response<Body> {
-    let id = RequestIds::default().of(request.headers());
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let id = RequestIds::default().of(request.headers(), since_1970);
     let client = request.extensions().get::<Peer>().map(|it| it.address.ip());
     let host = request.headers().get(http::header::HOST).and_then(|it| it.to_str().ok());
     let host = host.unwrap_or_default().to_owned();

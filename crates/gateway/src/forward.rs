@@ -22,7 +22,6 @@ mod wire;
 mod worker;
 
 use std::hash::{BuildHasher as _, RandomState};
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -124,9 +123,6 @@ pub struct WorkerStanding {
     pub outstanding: usize,
 }
 
-/// A request on its way to a worker and back.
-type Forwarding<'a> = Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send + 'a>>;
-
 /// Why an attempt brought no answer.
 enum Setback {
     /// Nothing was sent.
@@ -210,21 +206,16 @@ impl Workers {
     }
 
     /// The answer of a worker to `request`.
-    ///
-    /// It lies by itself: requests that this process answers need no memory for it.
-    pub(crate) fn forward<'a>(
-        &'a self,
+    pub(crate) async fn forward(
+        &self,
         mut request: Request<Body>,
-        passage: &'a Passage<'a>,
-    ) -> Forwarding<'a> {
-        match traced::forward(&mut request) {
-            None => Box::pin(self.carry(request, passage)),
-            Some(span) => Box::pin(async move {
-                let outcome = trace::within(Some(span.clone()), self.carry(request, passage)).await;
-                traced::came_back(span, &outcome);
-                outcome
-            }),
-        }
+        passage: &Passage<'_>,
+    ) -> Result<Response<Body>, Error> {
+        let Some(span) = traced::forward(&mut request) else { return self.carry(request, passage).await };
+        // Rare and large: not part of every request's memory.
+        let outcome = Box::pin(trace::within(Some(span.clone()), self.carry(request, passage))).await;
+        traced::came_back(span, &outcome);
+        outcome
     }
 
     async fn carry(&self, request: Request<Body>, passage: &Passage<'_>) -> Result<Response<Body>, Error> {
@@ -233,28 +224,33 @@ impl Workers {
         let body = upload::receive(body, settings.body_timeout).await?;
         let upload = body.upload();
         let (mut request, upgrade) = Outgoing::new(&mut parts, body, passage);
-        let mut deadline = Instant::now() + settings.wait;
+        let mut now = Instant::now();
+        let mut deadline = now + settings.wait;
         let mut lost: Vec<Arc<Worker>> = Vec::new();
         let (mut dares, mut repeats) = (request.is_repeatable && settings.max_repeats > 0, 0);
         loop {
-            let mut turn = self.pick(&lost, deadline).await?;
+            let mut turn = self.pick(&lost, (now, deadline)).await?;
             turn.carry(upload.as_ref());
-            match self.attempt(turn, (&mut request, dares), deadline).await {
+            let setback = match self.attempt(turn, (&mut request, dares), deadline).await {
                 Ok((head, lane, turn)) => {
                     trace::tell("madbase.worker", || turn.worker().address.id.clone());
                     return self.pass_on(head, (lane, turn), upgrade);
                 }
-                Err(Setback::Unsent) if Instant::now() > deadline => return Err(Error::NoWorker),
-                Err(Setback::Unsent) => {}
+                Err(setback) => setback,
+            };
+            now = Instant::now();
+            match setback {
+                Setback::Unsent if now > deadline => return Err(Error::NoWorker),
+                Setback::Unsent => {}
                 // Once: a worker that closes its connections whenever it gets this request loses it.
-                Err(Setback::Stale) if repeats < settings.max_repeats => {
+                Setback::Stale if repeats < settings.max_repeats => {
                     (dares, repeats) = (false, repeats + 1);
-                    deadline = Instant::now() + settings.wait;
+                    deadline = now + settings.wait;
                 }
-                Err(Setback::Stale) => return Err(Error::WorkerLost),
-                Err(Setback::Busy) => return Err(Error::NoWorker),
-                Err(Setback::Abandoned(error)) => return Err(error),
-                Err(Setback::Lost(worker)) => {
+                Setback::Stale => return Err(Error::WorkerLost),
+                Setback::Busy => return Err(Error::NoWorker),
+                Setback::Abandoned(error) => return Err(error),
+                Setback::Lost(worker) => {
                     if !request.is_repeatable || repeats >= settings.max_repeats {
                         return Err(Error::WorkerLost);
                     }
@@ -262,21 +258,21 @@ impl Workers {
                     worker.measures.retries.increment(1);
                     trace::note("a worker was lost with the request");
                     lost.push(worker);
-                    deadline = Instant::now() + settings.wait;
+                    deadline = now + settings.wait;
                 }
             }
         }
     }
 
     /// The turn of a worker that takes requests, as soon as there is one.
-    async fn pick(&self, lost: &[Arc<Worker>], deadline: Instant) -> Result<Turn, Error> {
-        if let Some(turn) = self.choose(lost) {
+    async fn pick(&self, lost: &[Arc<Worker>], (now, deadline): (Instant, Instant)) -> Result<Turn, Error> {
+        if let Some(turn) = self.choose(lost, now) {
             return Ok(turn);
         }
         loop {
             let mut changed = std::pin::pin!(self.shared.changed.notified());
             changed.as_mut().enable();
-            if let Some(turn) = self.choose(lost) {
+            if let Some(turn) = self.choose(lost, Instant::now()) {
                 return Ok(turn);
             }
             timeout_at(deadline, changed).await.map_err(|_elapsed| Error::NoWorker)?;
@@ -285,7 +281,7 @@ impl Workers {
 
     /// The fittest worker, one that has not lost the request already, with the fewest unanswered requests; in turns if
     /// there are several.
-    fn choose(&self, lost: &[Arc<Worker>]) -> Option<Turn> {
+    fn choose(&self, lost: &[Arc<Worker>], now: Instant) -> Option<Turn> {
         let set = self.shared.set.load();
         let turn = self.shared.picks.fetch_add(1, Ordering::Relaxed);
         let from = usize::try_from(turn % (set.len().max(1) as u64)).unwrap_or_default();
@@ -295,7 +291,7 @@ impl Workers {
         let round = set.iter().cycle().skip(from).take(set.len());
         let best = round.map(|it| (rank(it), it)).min_by_key(|(rank, _)| *rank)?;
         let ((fitness, ..), worker) = best;
-        (fitness != Fitness::None).then(|| worker.take_turn())
+        (fitness != Fitness::None).then(|| worker.take_turn(now))
     }
 
     async fn attempt(

@@ -4,23 +4,11 @@
 //! body's, or a `Transfer-Encoding`, would let whoever controls such a value split the answer in two.
 
 use axum::body::Body;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, header};
+use http::{HeaderMap, HeaderValue, Method, Response, header};
 use http_body::Body as _;
 
 use crate::Error;
-
-/// Whether `name` is for one connection (RFC 9110 §7.6.1), and never passed on.
-pub(crate) fn is_of_the_connection(name: &HeaderName) -> bool {
-    matches!(*name, header::CONNECTION | header::TRANSFER_ENCODING | header::TRAILER | header::UPGRADE)
-        || matches!(name.as_str(), "keep-alive" | "proxy-connection")
-}
-
-/// The number that is written in `digits`, and nothing else.
-pub(crate) fn number(digits: &[u8]) -> Option<u64> {
-    let add =
-        |sum: u64, it: &u8| sum.checked_mul(10)?.checked_add(it.is_ascii_digit().then(|| it - b'0')?.into());
-    if digits.is_empty() { None } else { digits.iter().try_fold(0, add) }
-}
+use crate::http1::{is_of_the_connection, number};
 
 /// `response` without a say about its framing.
 ///

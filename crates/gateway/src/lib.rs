@@ -35,6 +35,7 @@ mod forward;
 mod forwarded;
 mod framing;
 mod host;
+mod http1;
 mod https;
 mod load;
 mod network;

@@ -17,6 +17,7 @@ use std::time::Duration;
 use common::{Project, RateLimits};
 use metrics::Counter;
 use store::{Redis, Window, Windows};
+use tokio::time::Instant;
 
 pub use config::{RateLimitConfig, RateLimitConfigError};
 pub(crate) use question::{Asking, check, count_address, glance, look};
@@ -78,7 +79,7 @@ impl RateLimitMiddleware {
     pub async fn check_ip(&self, ip: &IpAddr) -> bool {
         match self.inner.config.ip {
             Some(max) if !self.bypasses(*ip) => {
-                self.inner.windows.take(&[(self.window_of_ip(*ip), max)]).await.allowed
+                self.inner.windows.take(&[(self.window_of_ip(*ip, Instant::now()), max)]).await.allowed
             }
             _ => true,
         }
@@ -87,7 +88,9 @@ impl RateLimitMiddleware {
     /// Count one request of the user `id` against the operator's limit on users: whether it may pass.
     pub async fn check_user(&self, id: &str) -> bool {
         match self.inner.config.user {
-            Some(max) => self.inner.windows.take(&[(self.window_of_user(id), max)]).await.allowed,
+            Some(max) => {
+                self.inner.windows.take(&[(self.window_of_user(id, Instant::now()), max)]).await.allowed
+            }
             None => true,
         }
     }
@@ -96,13 +99,13 @@ impl RateLimitMiddleware {
         self.inner.config.bypass.iter().any(|it| it.contains(ip))
     }
 
-    fn window_of_ip(&self, ip: IpAddr) -> Window {
+    fn window_of_ip(&self, ip: IpAddr, now: Instant) -> Window {
         let ip = counted(ip);
-        self.inner.windows.window(("ip", ip), || format!("ratelimit:ip:{ip}"))
+        self.inner.windows.window(("ip", ip), now, || format!("ratelimit:ip:{ip}"))
     }
 
-    fn window_of_user(&self, id: &str) -> Window {
-        self.inner.windows.window(("user", id), || format!("ratelimit:user:{id}"))
+    fn window_of_user(&self, id: &str, now: Instant) -> Window {
+        self.inner.windows.window(("user", id), now, || format!("ratelimit:user:{id}"))
     }
 
     /// What `project` allows for `class`, and the operator where it says nothing.

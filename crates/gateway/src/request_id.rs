@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use common::RequestId;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -24,20 +24,21 @@ pub(crate) struct RequestIds {
 }
 
 impl RequestIds {
-    /// The id named by `x-request-id`, or a new one (UUID version 7: sortable by time).
-    pub(crate) fn of(&self, headers: &HeaderMap) -> RequestId {
+    /// The id named by `x-request-id`, or a new one (UUID version 7: sortable by time, which
+    /// is `since_1970`).
+    pub(crate) fn of(&self, headers: &HeaderMap, since_1970: Duration) -> RequestId {
         let named = headers.get(&X_REQUEST_ID).and_then(|it| it.to_str().ok()).filter(|it| is_sane(it));
         match named {
             Some(id) => RequestId(id.into()),
             None => {
                 let mut buffer = Uuid::encode_buffer();
-                let id: &str = self.make().hyphenated().encode_lower(&mut buffer);
+                let id: &str = self.make(since_1970).hyphenated().encode_lower(&mut buffer);
                 RequestId(id.into())
             }
         }
     }
 
-    fn make(&self) -> Uuid {
+    fn make(&self, since_1970: Duration) -> Uuid {
         let here = Here::now();
         let count = self.made.of(here).fetch_add(1, Ordering::Relaxed);
         let hash = self.key.hash_one((count, here.shelf()));
@@ -45,7 +46,6 @@ impl RequestIds {
         let (first, last) = bytes.split_at_mut(2);
         first.iter_mut().zip(count.to_le_bytes()).for_each(|(byte, it)| *byte = it);
         last.copy_from_slice(&hash.to_le_bytes());
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let millis = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
         Builder::from_unix_timestamp_millis(millis, &bytes).into_uuid()
     }
@@ -71,7 +71,7 @@ mod tests {
     fn check(sent: &str) -> bool {
         let mut headers = HeaderMap::new();
         headers.insert(X_REQUEST_ID, HeaderValue::from_bytes(sent.as_bytes()).unwrap());
-        &*RequestIds::default().of(&headers).0 == sent
+        &*RequestIds::default().of(&headers, Duration::ZERO).0 == sent
     }
 
     #[test]
@@ -87,9 +87,10 @@ mod tests {
     #[test]
     fn new_ids_differ() {
         let (one, other) = (RequestIds::default(), RequestIds::default());
-        let ids = [&one, &other].map(|it| (0..1_000).map(|_| it.make()).collect::<Vec<_>>()).concat();
+        let ids =
+            [&one, &other].map(|it| (0..1_000).map(|_| it.make(Duration::ZERO)).collect::<Vec<_>>()).concat();
         assert!(ids.iter().all(|it| it.get_version_num() == 7));
         assert_eq!(ids.iter().collect::<std::collections::HashSet<_>>().len(), 2_000);
-        assert_ne!(one.of(&HeaderMap::new()), one.of(&HeaderMap::new()));
+        assert_ne!(one.of(&HeaderMap::new(), Duration::ZERO), one.of(&HeaderMap::new(), Duration::ZERO));
     }
 }

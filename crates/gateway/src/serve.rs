@@ -6,6 +6,7 @@
 mod activity;
 mod connection;
 mod cores;
+mod plain;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};

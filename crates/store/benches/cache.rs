@@ -65,8 +65,9 @@ fn limits(c: &mut Criterion) {
     let take = |maxima: [u32; 3]| {
         let windows = windows.clone();
         async move {
+            let now = tokio::time::Instant::now();
             let window = |name: &'static str, max: u32| {
-                (windows.window((name, max), || format!("ratelimit:{name}:{max}")), max)
+                (windows.window((name, max), now, || format!("ratelimit:{name}:{max}")), max)
             };
             let [ip, user, project] = maxima;
             windows.take(&[window("ip", ip), window("user", user), window("project", project)]).await

@@ -108,10 +108,9 @@ impl Windows {
         self.per
     }
 
-    /// The counter of `key`; `name` is its key in Redis: start it with `ratelimit:`.
-    pub fn window(&self, key: impl Hash, name: impl FnOnce() -> String) -> Window {
+    /// The counter of `key`; `name` is its key in Redis: start it with `ratelimit:`. `now` may be a moment ago.
+    pub fn window(&self, key: impl Hash, now: Instant, name: impl FnOnce() -> String) -> Window {
         let hash = self.hashers.each_ref().map(|it| it.hash_one(&key));
-        let now = Instant::now();
         if let Some(window) = self.places.get(hash, now) {
             return window;
         }
@@ -123,7 +122,8 @@ impl Windows {
     /// Whether `window` refused a moment ago, and for how long still. Costs no round trip and counts nothing.
     #[must_use]
     pub fn refuses(&self, window: &Window) -> Option<Duration> {
-        window.slot().refuses(Instant::now())
+        let slot = window.slot();
+        if slot.is_strained() { slot.refuses(Instant::now()) } else { None }
     }
 
     /// Count one of each, if all have room: `max` is the most of a window.
@@ -135,10 +135,11 @@ impl Windows {
             return refused(wanted, now);
         }
         let shared = self.redis.is_up();
-        let mut asked = Vec::new();
+        let (mut asked, mut standings) = (Vec::new(), Vec::with_capacity(wanted.len()));
         for (idx, (window, max)) in wanted.iter().enumerate() {
             match window.slot().reserve(*max, self.per, shared, now) {
-                Step::Taken { first } => {
+                Step::Taken { first, standing } => {
+                    standings.push(standing);
                     if first {
                         self.untold.add(Arc::clone(window.slot()));
                     }
@@ -150,13 +151,15 @@ impl Windows {
                 }
             }
         }
+        if asked.is_empty() {
+            return Verdict { allowed: true, standings };
+        }
         // On the heap: most requests ask nobody.
-        if !asked.is_empty() && !Box::pin(self.ask(wanted, &asked)).await {
+        if !Box::pin(self.ask(wanted, &asked)).await {
             give_back(wanted, &asked, wanted.len());
             return refused(wanted, Instant::now());
         }
-        let standings = wanted.iter().map(|(window, max)| window.slot().standing(*max, now)).collect();
-        Verdict { allowed: true, standings }
+        Verdict { allowed: true, standings: standings_of(wanted, now) }
     }
 
     /// Ask Redis for one of each of `asked`: false when one of them has no room. Without an answer there is room.
@@ -181,6 +184,9 @@ fn give_back(wanted: &[(Window, u32)], asked: &[usize], count: usize) {
 }
 
 fn refused(wanted: &[(Window, u32)], now: Instant) -> Verdict {
-    let standings = wanted.iter().map(|(window, max)| window.slot().standing(*max, now)).collect();
-    Verdict { allowed: false, standings }
+    Verdict { allowed: false, standings: standings_of(wanted, now) }
+}
+
+fn standings_of(wanted: &[(Window, u32)], now: Instant) -> Vec<Standing> {
+    wanted.iter().map(|(window, max)| window.slot().standing(*max, now)).collect()
 }

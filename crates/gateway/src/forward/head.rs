@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 use hyper::upgrade::OnUpgrade;
 
 use crate::forwarded::Origin;
+use crate::http1::lists;
 
 /// Room for the request line and the headers that are added.
 const USUAL_HEAD_BYTES: usize = 1024;
@@ -192,11 +193,6 @@ fn wants_websocket(head: &Parts) -> bool {
             .get(header::UPGRADE)
             .is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"websocket"))
         && head.headers.get_all(header::CONNECTION).iter().any(|it| lists(it.as_bytes(), "upgrade"))
-}
-
-/// Whether `value`, a list of words, has `word`.
-pub(super) fn lists(value: &[u8], word: &str) -> bool {
-    value.split(|it| *it == b',').any(|it| it.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
 }
 
 /// Drop the headers that `Connection` names; again does nothing.

@@ -6,10 +6,10 @@
 use std::mem::MaybeUninit;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, StatusCode, header};
 use httparse::{ParserConfig, Status};
 
-use crate::framing::{is_of_the_connection, number};
+use crate::http1::{Copied, is_of_the_connection, lists, number};
 
 /// The largest head of an answer, and the largest trailer section, in bytes.
 const MAX_HEAD_BYTES: usize = 128 * 1024;
@@ -92,7 +92,7 @@ impl AnswerHead {
         let mut headers = HeaderMap::with_capacity(response.headers.len() + ADDED_HEADERS);
         let mut said = Said::default();
         for line in response.headers.iter() {
-            let (name, value) = owned(line, input, &head).ok_or(Malformed("a header"))?;
+            let (name, value) = Copied { input, copy: &head }.header(line).ok_or(Malformed("a header"))?;
             let is_for_us = said.hear(&name, value.as_bytes())?;
             // What a tunnel is called is between its ends.
             if !is_for_us || ends_http {
@@ -104,18 +104,6 @@ impl AnswerHead {
         let keeps = is_1_1 && !ends_http && framing != Framing::UntilClose && !said.closes;
         Ok(Some(Self { status, headers, framing, keeps, says_close: said.closes }))
     }
-}
-
-/// The name and the value of `line`, which stands in `input` as the same bytes do in `head`.
-fn owned(line: &httparse::Header<'_>, input: &[u8], head: &Bytes) -> Option<(HeaderName, HeaderValue)> {
-    let name = HeaderName::from_bytes(line.name.as_bytes()).ok()?;
-    // An empty value points nowhere.
-    if line.value.is_empty() {
-        return Some((name, const { HeaderValue::from_static("") }));
-    }
-    let from = (line.value.as_ptr() as usize).checked_sub(input.as_ptr() as usize)?;
-    let to = from.checked_add(line.value.len()).filter(|it| *it <= head.len())?;
-    Some((name, HeaderValue::from_maybe_shared(head.slice(from..to)).ok()?))
 }
 
 /// What a head says about its own framing and connection.
@@ -141,7 +129,7 @@ impl Said {
                 self.codings += 1;
                 self.chunked = value.eq_ignore_ascii_case(b"chunked");
             }
-            header::CONNECTION => self.closes |= super::head::lists(value, "close"),
+            header::CONNECTION => self.closes |= lists(value, "close"),
             _ => {}
         }
         Ok(is_of_the_connection(name))

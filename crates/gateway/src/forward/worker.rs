@@ -215,12 +215,12 @@ impl Worker {
         self.look.notify_one();
     }
 
-    /// Count a request as this worker's, before it has a connection.
-    pub(super) fn take_turn(self: &Arc<Self>) -> Turn {
+    /// Count a request as this worker's from `now` on, before it has a connection.
+    pub(super) fn take_turn(self: &Arc<Self>, now: Instant) -> Turn {
         self.outstanding.fetch_add(1, Relaxed);
         self.measures.picks.increment(1);
         self.measures.outstanding.increment(1.0);
-        Turn { worker: Arc::clone(self), has_slot: false, since: Some(Instant::now()), upload: None }
+        Turn { worker: Arc::clone(self), has_slot: false, since: Some(now), upload: None }
     }
 
     /// As a turn, without counting as a choice: for checks.
@@ -419,14 +419,14 @@ mod tests {
             drop(turn);
         };
         for _ in 0..20 {
-            give_up(worker.take_turn(), Duration::from_secs(1)).await;
+            give_up(worker.take_turn(Instant::now()), Duration::from_secs(1)).await;
         }
-        let mut begun = worker.take_turn();
+        let mut begun = worker.take_turn(Instant::now());
         begun.settle();
         give_up(begun, PATIENCE).await;
         assert_eq!((worker.fitness(), worker.outstanding()), (Fitness::Good, 0));
         for _ in 0..MAX_BAD_ANSWERS {
-            give_up(worker.take_turn(), PATIENCE).await;
+            give_up(worker.take_turn(Instant::now()), PATIENCE).await;
         }
         assert_eq!(worker.fitness(), Fitness::Poor);
     }
@@ -435,7 +435,7 @@ mod tests {
     async fn slow_clients_do_not_count_against_a_worker_and_its_own_silence_does() {
         let worker = worker();
         let give_up = async |owed| {
-            let (mut turn, upload) = (worker.take_turn(), Upload::new());
+            let (mut turn, upload) = (worker.take_turn(Instant::now()), Upload::new());
             turn.carry(Some(&upload));
             if owed {
                 upload.wait();

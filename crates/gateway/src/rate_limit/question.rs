@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use aws_lc_rs::digest;
 use common::{Caller, Project, RateLimits};
 use store::{Standing, Verdict, Window};
+use tokio::time::Instant;
 
 use super::{Class, RateLimitMiddleware, Told};
 use crate::Error;
@@ -19,6 +20,8 @@ pub(crate) struct Asking<'a> {
     limits: &'a RateLimitMiddleware,
     class: Class,
     own: RateLimits,
+    /// When the request came.
+    came: Instant,
     wanted: Vec<(Window, u32)>,
     policies: Vec<&'static str>,
 }
@@ -30,7 +33,7 @@ pub(crate) struct Asking<'a> {
 pub(crate) fn look<'a>(
     limits: Option<&'a RateLimitMiddleware>,
     class: Option<Class>,
-    client: Option<IpAddr>,
+    (client, came): (Option<IpAddr>, Instant),
     project: &Project,
 ) -> Result<Option<Asking<'a>>, (Error, Told)> {
     let (Some(limits), Some(class)) = (limits, class) else { return Ok(None) };
@@ -42,9 +45,9 @@ pub(crate) fn look<'a>(
     }
     // Room for all that most requests count for, at once.
     let (wanted, policies) = (Vec::with_capacity(4), Vec::with_capacity(4));
-    let mut asking = Asking { limits, class, own, wanted, policies };
+    let mut asking = Asking { limits, class, own, came, wanted, policies };
     if let Some(client) = client {
-        asking.add("ip", config.ip, || limits.window_of_ip(client));
+        asking.add("ip", config.ip, || limits.window_of_ip(client, came));
         if own.ip.is_some() {
             asking.add_own(project, "ip", own.ip, &super::counted(client).to_string());
         }
@@ -105,9 +108,9 @@ impl<'a> Asking<'a> {
     ) -> Option<Self> {
         let (limits, class, client) = (limits?, class?, client?);
         let max = limits.inner.config.ip.filter(|_| !limits.bypasses(client))?;
-        let mut asking =
-            Self { limits, class, own: RateLimits::default(), wanted: Vec::new(), policies: Vec::new() };
-        asking.add("ip", Some(max), || limits.window_of_ip(client));
+        let (own, came) = (RateLimits::default(), Instant::now());
+        let mut asking = Self { limits, class, own, came, wanted: Vec::new(), policies: Vec::new() };
+        asking.add("ip", Some(max), || limits.window_of_ip(client, came));
         Some(asking)
     }
 }
@@ -138,10 +141,10 @@ impl Asking<'_> {
 
     /// A limit of the project on this class of routes.
     fn add_own(&mut self, project: &Project, scope: &'static str, max: Option<u32>, id: &str) {
-        let (limits, class) = (self.limits, self.class);
+        let (limits, class, came) = (self.limits, self.class, self.came);
         self.add(policy(class, scope), max, || {
             let key = (project.reference.as_str(), class, scope, id);
-            limits.inner.windows.window(key, || {
+            limits.inner.windows.window(key, came, || {
                 let colon = if id.is_empty() { "" } else { ":" };
                 format!("ratelimit:{}:{}:{scope}{colon}{id}", project.reference, class.label())
             })
@@ -150,7 +153,7 @@ impl Asking<'_> {
 
     fn add_caller(&mut self, project: &Project, caller: &Caller) {
         let Some(id) = caller.claims.text("sub").filter(|it| !it.is_empty()) else { return };
-        let limits = self.limits;
+        let (limits, came) = (self.limits, self.came);
         let tier = || caller.claims.map.get("app_metadata")?.get("tier")?.as_str();
         let by_tier = match self.class {
             Class::Data if !project.limits.tiers.is_empty() => {
@@ -158,7 +161,7 @@ impl Asking<'_> {
             }
             Class::Data | Class::Auth => None,
         };
-        self.add("user", limits.inner.config.user, || limits.window_of_user(&global(project, id)));
+        self.add("user", limits.inner.config.user, || limits.window_of_user(&global(project, id), came));
         let max = by_tier.or(self.own.user);
         if max.is_some() {
             self.add_own(project, "user", max, &bounded(id));

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use store::PerCore;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
@@ -20,7 +21,7 @@ use crate::forward::Tunnel;
 
 /// A head and a body up to this size are written from one piece of memory: the system takes longer to go through several
 /// pieces than it takes to join them.
-const MAX_JOINED_BYTES: usize = 4096;
+pub(super) const MAX_JOINED_BYTES: usize = 4096;
 
 thread_local! {
     static JOINED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -137,7 +138,8 @@ impl Activity {
         self.in_flight.fetch_sub(1, Relaxed);
     }
 
-    fn arrived(&self) {
+    /// Bytes came; those of a request that is complete with them need not be told.
+    pub(super) fn arrived(&self) {
         let waiting = self.in_flight.load(Relaxed) == 0 && !self.multiplexed.load(Relaxed);
         if waiting && !self.reading.swap(true, Relaxed) {
             self.since_ms.store(self.now_ms(), Relaxed);
@@ -175,6 +177,8 @@ impl Drop for InFlight {
 pub(super) struct Watched<S> {
     pub(super) stream: S,
     pub(super) activity: Arc<Activity>,
+    /// Bytes that were read already, and are to be read again.
+    pub(super) unread: Bytes,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
@@ -183,6 +187,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.unread.is_empty() {
+            let length = self.unread.len().min(buffer.remaining());
+            buffer.put_slice(&self.unread.split_to(length));
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         let outcome = Pin::new(&mut self.stream).poll_read(context, buffer);
         if buffer.filled().len() > before {

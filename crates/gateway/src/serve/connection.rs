@@ -1,10 +1,12 @@
 //! One connection, from its first byte to its last.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::error::Error;
+use std::future::{Future, poll_fn};
 use std::hash::{BuildHasher as _, RandomState};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -24,6 +26,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::activity::{Activity, InFlight, Requests, Verdict, Watched};
+use super::plain::Plain;
 use super::{Peer, ServeSettings};
 use crate::events::{self, Event};
 use crate::forward::Tunnel;
@@ -86,16 +89,10 @@ impl Connection {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let activity = Activity::new(self.requests);
-        let io = TokioIo::new(Watched { stream, activity: Arc::clone(&activity) });
-        let (endpoint, peer, served) = (Arc::new(self.endpoint), Arc::new(self.peer), Arc::clone(&activity));
-        let service = service_fn(move |request| {
-            let in_flight = served.begin(request.version() == Version::HTTP_2);
-            answer(Arc::clone(&endpoint), Arc::clone(&peer), in_flight, request)
-        });
-        let builder = builder();
-        let mut connection = std::pin::pin!(builder.serve_connection_with_upgrades(io, service));
+        let stream = Watched { stream, activity: Arc::clone(&activity), unread: Bytes::new() };
+        let (endpoint, peer, ending) = (Arc::new(self.endpoint), Arc::new(self.peer), AtomicBool::new(false));
+        let mut connection = std::pin::pin!(talk(stream, (&endpoint, &peer), &ending));
         let mut asides = signals.asides(first_look(&activity, &self.settings));
-        let mut ending = false;
         loop {
             let aside = tokio::select! {
                 biased;
@@ -112,11 +109,7 @@ impl Connection {
             };
             let next_look = match verdict {
                 Verdict::Wait(until) => until,
-                Verdict::Idle if !ending => {
-                    ending = true;
-                    connection.as_mut().graceful_shutdown();
-                    Instant::now() + self.settings.head_timeout
-                }
+                Verdict::Idle if !ending.swap(true, Relaxed) => Instant::now() + self.settings.head_timeout,
                 // It is ending already.
                 Verdict::Idle if matches!(aside, Aside::Drain) => continue,
                 Verdict::Idle | Verdict::Stalled => return,
@@ -136,6 +129,52 @@ impl Connection {
             }
         }
     }
+}
+
+/// Answer what comes by `stream`, until its end, or until it may end because `ending` is set.
+async fn talk<S>(
+    stream: Watched<S>,
+    (endpoint, peer): (&Arc<Endpoint>, &Arc<Peer>),
+    ending: &AtomicBool,
+) -> Result<(), Box<dyn Error + Send + Sync>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    // By itself in memory, which a websocket does not need.
+    match Box::pin(Plain::new(stream, (endpoint, peer), ending).run()).await? {
+        None => Ok(()),
+        // And what most connections do not need.
+        Some(stream) => Box::pin(talk_of_everything(stream, (endpoint, peer), ending)).await,
+    }
+}
+
+/// As [`talk`], by hyper.
+async fn talk_of_everything<S>(
+    stream: Watched<S>,
+    (endpoint, peer): (&Arc<Endpoint>, &Arc<Peer>),
+    ending: &AtomicBool,
+) -> Result<(), Box<dyn Error + Send + Sync>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let activity = Arc::clone(&stream.activity);
+    let service = service_fn(move |request| {
+        let in_flight = activity.begin(request.version() == Version::HTTP_2);
+        answer(Arc::clone(endpoint), Arc::clone(peer), in_flight, request)
+    });
+    let builder = builder();
+    let mut connection =
+        std::pin::pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    let mut told = false;
+    poll_fn(|context| {
+        let mut polled = connection.as_mut().poll(context);
+        if polled.is_pending() && ending.load(Relaxed) && !std::mem::replace(&mut told, true) {
+            connection.as_mut().graceful_shutdown();
+            polled = connection.as_mut().poll(context);
+        }
+        polled
+    })
+    .await
 }
 
 /// When the listener drains, at any moment in the first half of its time: tunnels do not end by themselves, and their
@@ -203,7 +242,8 @@ async fn answer(
     let multiplexed = request.version() == Version::HTTP_2;
     let one_by_one = request.version() == Version::HTTP_11;
     let begun = endpoint.begin();
-    let mut response = endpoint.answer_to(&peer, request).await;
+    // hyper keeps memory for the next answer, too.
+    let mut response = Box::pin(endpoint.answer_to(&peer, request)).await;
     drop(begun);
     if let Some(tunnel) = response.extensions_mut().remove::<Tunnel>() {
         in_flight.becomes(tunnel);

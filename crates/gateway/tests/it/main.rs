@@ -11,6 +11,7 @@ mod direct;
 mod forward;
 mod limits;
 mod operations;
+mod plain;
 mod projects;
 mod rates;
 mod response_cache;

@@ -53,8 +53,8 @@ struct State {
 /// What became of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Counted. `first` of those that are untold: somebody must see to it that they are told.
-    Taken { first: bool },
+    /// Counted, and how it stands now. `first` of those that are untold: somebody must see to it that they are told.
+    Taken { first: bool, standing: Standing },
     /// Near the limit: Redis must say.
     Ask,
     /// No room.
@@ -74,9 +74,14 @@ impl Slot {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether it may refuse without being asked; costs nothing.
+    pub(super) fn is_strained(&self) -> bool {
+        self.strained.0.load(Relaxed)
+    }
+
     /// For how long it refuses without being asked.
     pub(super) fn refuses(&self, now: Instant) -> Option<Duration> {
-        if !self.strained.0.load(Relaxed) {
+        if !self.is_strained() {
             return None;
         }
         let state = self.state();
@@ -102,7 +107,7 @@ impl Slot {
         }
         if !shared {
             state.used = None;
-            return Step::Taken { first: false };
+            return Step::Taken { first: false, standing: state.standing(max, now) };
         }
         let slack = max / UNTOLD_PART;
         let unsure = state.untold + state.telling;
@@ -111,7 +116,8 @@ impl Slot {
             return Step::Ask;
         }
         state.untold += 1;
-        Step::Taken { first: !std::mem::replace(&mut state.queued, true) }
+        let first = !std::mem::replace(&mut state.queued, true);
+        Step::Taken { first, standing: state.standing(max, now) }
     }
 
     /// What was counted here was refused elsewhere.
@@ -146,23 +152,26 @@ impl Slot {
     }
 
     pub(super) fn standing(&self, max: u32, now: Instant) -> Standing {
-        let state = self.state();
-        let wait = state.refuses(now).unwrap_or_default();
-        let left = match state.used {
-            _ if !wait.is_zero() => 0,
-            Some((used, _)) => {
-                let used = used + u64::from(state.untold + state.telling);
-                u32::try_from(u64::from(max).saturating_sub(used)).unwrap_or(u32::MAX)
-            }
-            None => state.own_left,
-        };
-        Standing { max, left, wait }
+        self.state().standing(max, now)
     }
 }
 
 impl State {
     fn refuses(&self, now: Instant) -> Option<Duration> {
         self.refused_until.and_then(|it| it.checked_duration_since(now)).filter(|it| !it.is_zero())
+    }
+
+    fn standing(&self, max: u32, now: Instant) -> Standing {
+        let wait = self.refuses(now).unwrap_or_default();
+        let left = match self.used {
+            _ if !wait.is_zero() => 0,
+            Some((used, _)) => {
+                let used = used + u64::from(self.untold + self.telling);
+                u32::try_from(u64::from(max).saturating_sub(used)).unwrap_or(u32::MAX)
+            }
+            None => self.own_left,
+        };
+        Standing { max, left, wait }
     }
 
     /// Count for this process alone; the time to wait when it has used its limit up.
@@ -229,11 +238,11 @@ mod tests {
     fn the_first_untold_one_is_queued_once() {
         let slot = Slot::new("x".into());
         let now = Instant::now();
-        let step = || slot.reserve(320, PER, true, now);
-        assert_eq!((step(), step()), (Step::Taken { first: true }, Step::Taken { first: false }));
+        let is_first = || matches!(slot.reserve(320, PER, true, now), Step::Taken { first: true, .. });
+        assert_eq!((is_first(), is_first()), (true, false));
         slot.give_back();
         assert_eq!(slot.tell_queued(), 1);
         slot.told(1, None, now);
-        assert_eq!(slot.reserve(320, PER, true, now), Step::Taken { first: true });
+        assert!(is_first());
     }
 }

@@ -24,7 +24,7 @@ async fn process(server: &RedisServer, per: Duration) -> (Redis, Windows) {
 }
 
 fn window(windows: &Windows, key: &str) -> Window {
-    windows.window(key, || format!("ratelimit:{key}"))
+    windows.window(key, Instant::now(), || format!("ratelimit:{key}"))
 }
 
 /// How many of `attempts` pass, one after the other.
