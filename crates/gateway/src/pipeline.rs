@@ -39,6 +39,20 @@ pub fn endpoint(gateway: Gateway) -> Endpoint {
     gateway.into()
 }
 
+/// When somebody looked at the clock last: requests that need not wait look once.
+#[derive(Debug, Clone, Copy)]
+struct Moment {
+    instant: Instant,
+    since_1970: Duration,
+}
+
+impl Moment {
+    fn now() -> Self {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        Self { instant: Instant::now(), since_1970 }
+    }
+}
+
 /// What is known about a request before anybody answers it, and kept for the way back.
 struct Visit {
     id: RequestId,
@@ -47,8 +61,7 @@ struct Visit {
     peer: Option<Arc<Peer>>,
     method: Method,
     arrived: Instant,
-    /// The same on the calendar.
-    since_1970: Duration,
+    now: Moment,
     /// Set as soon as the project is found.
     project: Option<Arc<Project>>,
     /// How long it took to find out who asks.
@@ -72,16 +85,16 @@ impl Visit {
         let route = if gateway.config.direct { route::DIRECT } else { route::find(request.uri().path()) };
         let origin = Origin::of(hop, request.headers(), request.uri(), gateway.trusted_proxies());
         let span = traced::arrive(request, route, &origin);
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let now = Moment::now();
         let header = |name: HeaderName| request.headers().get(name).cloned();
         Self {
-            id: gateway.request_ids.of(request.headers(), since_1970),
-            since_1970,
+            id: gateway.request_ids.of(request.headers(), now.since_1970),
             route,
             origin,
             peer,
             method: request.method().clone(),
-            arrived: Instant::now(),
+            arrived: now.instant,
+            now,
             project: None,
             admission: Duration::ZERO,
             trace: None,
@@ -174,7 +187,7 @@ async fn answer(gateway: &Inner, visit: &mut Visit, request: Request<Body>) -> R
             && let Ok(project) = meet_project(gateway, visit).await
         {
             let limit = gateway.config.directory_timeout;
-            let configured = configured(gateway, &project, limit).await;
+            let configured = configured(gateway, (visit, &project), limit).await;
             visit.belongs_to(&configured.unwrap_or(project), request.headers());
         }
         return Ok(cors::preflight(visit.route.target, request.headers()));
@@ -219,7 +232,7 @@ async fn forward(
     }
     let mut project = meet_project(gateway, visit).await?;
     if visit.route.target == Target::DataApi {
-        project = configured(gateway, &project, limits.timeout).await?;
+        project = configured(gateway, (visit, &project), limits.timeout).await?;
     }
     visit.belongs_to(&project, request.headers());
     let asking = look(gateway, visit, &project)?;
@@ -306,6 +319,7 @@ async fn meet_project(gateway: &Inner, visit: &mut Visit) -> Result<Arc<Project>
         Ok(reference) => gateway.projects.find(&reference).await,
         Err(error) => Err(error),
     };
+    visit.now = Moment::now();
     if let Err(Error::UnknownProject) = found {
         // On the heap: not part of every request's memory.
         let (told, refused) = Box::pin(rate_limit::count_address(limits, class, client)).await;
@@ -318,7 +332,7 @@ async fn meet_project(gateway: &Inner, visit: &mut Visit) -> Result<Arc<Project>
 /// Whether the client's address is over a limit, before anything is spent on it.
 fn look<'a>(gateway: &'a Inner, visit: &mut Visit, project: &Project) -> Result<Option<Asking<'a>>, Error> {
     let class = Class::of(visit.route.target);
-    let asks = (visit.origin.client, visit.arrived);
+    let asks = (visit.origin.client, visit.now.instant);
     rate_limit::look(gateway.rates.get(), class, asks, project).map_err(|(error, told)| {
         visit.rates = told;
         error
@@ -338,14 +352,20 @@ fn named_project(gateway: &Inner, origin: &Origin) -> Result<ProjectRef, Error> 
 }
 
 /// `project` with the settings that its own database makes for its data API.
-async fn configured(gateway: &Inner, project: &Arc<Project>, limit: Duration) -> Result<Arc<Project>, Error> {
-    match gateway.projects.configured(project) {
-        Configured::Known(project) => Ok(project),
-        Configured::Asked(asked) => match timeout(limit, asked).await {
-            Ok(Ok(project)) => Ok(project),
-            Ok(Err(_told_already)) => Err(Error::NoSettings),
-            Err(_elapsed) => Err(Error::Timeout),
-        },
+async fn configured(
+    gateway: &Inner,
+    (visit, project): (&mut Visit, &Arc<Project>),
+    limit: Duration,
+) -> Result<Arc<Project>, Error> {
+    let asked = match gateway.projects.configured(project) {
+        Configured::Known(project) => return Ok(project),
+        Configured::Asked(asked) => timeout(limit, asked).await,
+    };
+    visit.now = Moment::now();
+    match asked {
+        Ok(Ok(project)) => Ok(project),
+        Ok(Err(_told_already)) => Err(Error::NoSettings),
+        Err(_elapsed) => Err(Error::Timeout),
     }
 }
 
@@ -366,7 +386,7 @@ fn admit(
     let door = Door {
         tokens: &gateway.tokens,
         project,
-        now_secs: i64::try_from(visit.since_1970.as_secs()).unwrap_or(i64::MAX),
+        now_secs: i64::try_from(visit.now.since_1970.as_secs()).unwrap_or(i64::MAX),
         needs_key: gateway.config.require_api_key,
     };
     if gateway.config.direct {

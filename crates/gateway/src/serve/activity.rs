@@ -190,6 +190,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         if !self.unread.is_empty() {
             let length = self.unread.len().min(buffer.remaining());
             buffer.put_slice(&self.unread.split_to(length));
+            self.activity.arrived();
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
@@ -236,7 +237,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        // TLS takes bytes that the client does not: then it is here that they wait.
+        let outcome = Pin::new(&mut self.stream).poll_flush(context);
+        self.activity.wrote(&outcome);
+        outcome
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -140,10 +140,10 @@ async fn talk<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    // By itself in memory, which a websocket does not need.
-    match Box::pin(Plain::new(stream, (endpoint, peer), ending).run()).await? {
+    // By itself in memory: hyper's connections and websockets need none of it, and most connections none of theirs.
+    let rest = Box::pin(Plain::new(stream, (endpoint, peer), ending).run()).await?;
+    match rest {
         None => Ok(()),
-        // And what most connections do not need.
         Some(stream) => Box::pin(talk_of_everything(stream, (endpoint, peer), ending)).await,
     }
 }

@@ -1,8 +1,8 @@
 //! Requests of the usual kind, by HTTP/1.1: read whole, answered and written, one after the other.
 //!
-//! Nearly all requests are of that kind, and cost much less here than in a server for everything: nothing is kept of a
-//! connection that waits, and nothing is prepared for bodies that come piece by piece. The first request that is more
-//! than that goes to such a server, hyper, from its first byte on, and with it the rest of the connection (decision 0016).
+//! Nearly all requests are of that kind, and cost much less here than in a server for everything: a connection that waits
+//! has no buffers, and nothing is prepared for bodies that come piece by piece. The first request that is more than that
+//! goes to such a server, hyper, from its first byte on, and with it the rest of the connection (decision 0016).
 
 mod request;
 mod response;
@@ -14,25 +14,29 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::{Method, Request, Response};
 use http_body::{Body as _, Frame};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
-use self::request::Unfit;
+use self::request::{MAX_REQUEST_BYTES, Unfit};
 use self::response::{Framing, To};
 use super::Peer;
 use super::activity::{MAX_JOINED_BYTES, Watched};
 use crate::Endpoint;
 
-/// The largest request, and what is read ahead of an answer, in bytes.
-const MAX_BYTES: usize = 64 * 1024;
 /// Pieces in which a request may come: its end is looked for in all that came, each time.
 const MAX_PIECES: usize = 8;
+/// How long a body may come later than its head: many clients write the two one after the other.
+const BODY_LATE: Duration = Duration::from_millis(100);
 /// What is read at once.
 const READ_BYTES: usize = 16 * 1024;
+/// The most that is kept for the next head.
+const WRITE_BYTES: usize = 16 * 1024;
 
 thread_local! {
     /// What was just read, until it is a request: connections that wait need no memory for that.
@@ -53,6 +57,10 @@ pub(super) struct Plain<'a, S> {
     input: BytesMut,
     /// In how many pieces it came.
     pieces: usize,
+    /// Runs while the rest of a body is waited for.
+    late: Option<Pin<Box<Sleep>>>,
+    /// Whether anything of the answer was written.
+    began: bool,
 }
 
 type Next = Result<Request<Body>, Stop>;
@@ -70,7 +78,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Plain<'a, S> {
         (endpoint, peer): (&'a Arc<Endpoint>, &'a Arc<Peer>),
         ending: &'a AtomicBool,
     ) -> Self {
-        Self { stream, endpoint, peer, ending, input: BytesMut::new(), pieces: 0 }
+        Self { stream, endpoint, peer, ending, input: BytesMut::new(), pieces: 0, late: None, began: false }
     }
 
     /// Answer requests until the connection ends, or one comes that is not of the usual kind: then the connection is
@@ -79,14 +87,18 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Plain<'a, S> {
     /// # Errors
     /// The connection failed, or the body of an answer did.
     pub(super) async fn run(mut self) -> io::Result<Option<Watched<S>>> {
+        let mut answered = false;
         loop {
             match poll_fn(|context| self.poll_next(context)).await? {
                 Ok(request) => {
+                    answered = true;
                     if !self.answer(request).await? {
                         break;
                     }
                 }
                 Err(Stop::End) => break,
+                // HTTP/2 begins with a connection, or not at all.
+                Err(Stop::Unusual) if answered && self.input.starts_with(b"PRI ") => break,
                 Err(Stop::Unusual) => {
                     self.stream.unread = self.input.freeze();
                     return Ok(Some(self.stream));
@@ -114,10 +126,16 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Plain<'a, S> {
         // Whoever keeps connections, such as a proxy before us, goes elsewhere at once.
         let last = self.ending.load(Relaxed) || self.peer.is_draining();
         let mut out = WRITTEN.take();
+        self.began = false;
         let written = self.write(response, To { head, last }, &mut out).await;
-        // Also of a body that fails: the client has what there was, and sees that it is not all.
-        self.write_out(&mut out).await?;
-        WRITTEN.set(out);
+        // Of a body that fails later the client has what there was, and sees that it is not all.
+        if written.is_ok() || self.began {
+            self.write_out(&mut out).await?;
+        }
+        if out.capacity() <= WRITE_BYTES {
+            out.clear();
+            WRITTEN.set(out);
+        }
         drop(in_flight);
         Ok(!written?)
     }
@@ -193,6 +211,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Plain<'a, S> {
         if out.len() + bytes.len() <= MAX_JOINED_BYTES {
             out.extend_from_slice(&bytes);
         } else {
+            self.began = true;
             self.stream.write_all_buf(&mut out.as_slice().chain(bytes)).await?;
             out.clear();
         }
@@ -204,6 +223,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Plain<'a, S> {
 
     /// Write all of `out`, to the other end.
     async fn write_out(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
+        self.began = true;
         self.stream.write_all(out).await?;
         out.clear();
         self.stream.flush().await
@@ -211,21 +231,22 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Plain<'a, S> {
 
     /// The next request, as soon as all of it has come.
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Next>> {
-        if self.input.is_empty() && self.input.capacity() > 0 {
+        if self.input.is_empty() {
+            // What was read into it may still be allocated, whatever its capacity says.
             self.input = BytesMut::new();
         }
         loop {
             if !self.input.is_empty() {
                 match request::find(&self.input) {
                     Ok((request, length)) => {
-                        self.input.advance(length);
-                        self.pieces = usize::from(!self.input.is_empty());
+                        self.forget(length);
                         return Poll::Ready(Ok(Ok(request)));
                     }
-                    Err(Unfit::Part) if self.pieces < MAX_PIECES && self.input.len() < MAX_BYTES => {
+                    Err(Unfit::Part) if self.may_come() => self.stream.activity.arrived(),
+                    Err(Unfit::BodyPart) if self.may_come() && !self.is_late(context) => {
                         self.stream.activity.arrived();
                     }
-                    Err(Unfit::Part | Unfit::Unusual) => return Poll::Ready(Ok(Err(Stop::Unusual))),
+                    Err(_) => return Poll::Ready(Ok(Err(Stop::Unusual))),
                 }
             }
             match self.poll_read(context) {
@@ -240,10 +261,21 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Plain<'a, S> {
         }
     }
 
+    /// Whether the rest of a request is waited for.
+    fn may_come(&self) -> bool {
+        self.pieces < MAX_PIECES && self.input.len() < MAX_REQUEST_BYTES
+    }
+
+    fn is_late(&mut self, context: &mut Context<'_>) -> bool {
+        let late = self.late.get_or_insert_with(|| Box::pin(sleep(BODY_LATE)));
+        late.as_mut().poll(context).is_ready()
+    }
+
     /// Read once: what comes of that at once, if anything does; else it is kept.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Option<Next>>> {
         READ.with_borrow_mut(|memory| {
-            let mut buffer = ReadBuf::new(memory);
+            let room = MAX_REQUEST_BYTES.saturating_sub(self.input.len());
+            let mut buffer = ReadBuf::new(memory.split_at_mut(room.min(READ_BYTES)).0);
             ready!(Pin::new(&mut self.stream.stream).poll_read(context, &mut buffer))?;
             let read = buffer.filled();
             if read.is_empty() {
@@ -260,10 +292,10 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Plain<'a, S> {
         })
     }
 
-    /// Ready when the client has left. What it sends meanwhile is kept, up to a bound.
+    /// Ready when the client has left. What it sends meanwhile is kept: one piece, and the rest stays with the system.
     fn poll_left(&mut self, context: &mut Context<'_>) -> Poll<()> {
         READ.with_borrow_mut(|memory| {
-            while self.input.len() < MAX_BYTES {
+            while self.input.is_empty() {
                 let mut buffer = ReadBuf::new(memory);
                 let outcome = ready!(Pin::new(&mut self.stream.stream).poll_read(context, &mut buffer));
                 if outcome.is_err() || buffer.filled().is_empty() {
@@ -276,9 +308,27 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Plain<'a, S> {
     }
 
     fn keep(&mut self, read: &[u8]) {
+        let read = if self.input.is_empty() { behind_empty_lines(read) } else { read };
         if !read.is_empty() {
             self.pieces += 1;
             self.input.extend_from_slice(read);
         }
     }
+
+    /// The first `length` bytes of what is kept are a request that was found.
+    fn forget(&mut self, length: usize) {
+        self.input.advance(length);
+        let empty = self.input.len() - behind_empty_lines(&self.input).len();
+        self.input.advance(empty);
+        self.pieces = usize::from(!self.input.is_empty());
+        self.late = None;
+    }
+}
+
+/// `bytes` without the empty lines that they begin with, which mean nothing (RFC 9112 §2.2).
+fn behind_empty_lines(mut bytes: &[u8]) -> &[u8] {
+    while let Some(rest) = bytes.strip_prefix(b"\r\n").or_else(|| bytes.strip_prefix(b"\n")) {
+        bytes = rest;
+    }
+    bytes
 }

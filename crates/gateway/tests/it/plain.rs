@@ -39,11 +39,15 @@ impl Drop for GivenUp {
 
 impl World {
     async fn new() -> Self {
+        Self::with(ServeSettings::default()).await
+    }
+
+    async fn with(settings: ServeSettings) -> Self {
         let (gives_up, given_up) = mpsc::unbounded_channel();
         let endpoint = Endpoint::new(move |request| answer(request, gives_up.clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, end) = (listener.local_addr().unwrap(), CancellationToken::new());
-        let server = tokio::spawn(serve(listener, endpoint, ServeSettings::default(), end.clone()));
+        let server = tokio::spawn(serve(listener, endpoint, settings, end.clone()));
         Self { address, end, server, given_up }
     }
 
@@ -96,6 +100,7 @@ async fn answer(request: Request<Body>, gives_up: mpsc::UnboundedSender<()>) -> 
         "/declared" => response.header("content-length", "6").body(pieces(&["one", "two"])),
         "/short" => response.header("content-length", "7").body(pieces(&["one", "two"])),
         "/long" => response.header("content-length", "5").body(pieces(&["one", "two"])),
+        "/fails" => response.body(Body::from_stream(stream::iter([Err::<&str, _>(io::Error::other("no"))]))),
         "/stalls" => response.body(Body::from_stream(
             stream::once(async { Ok::<_, io::Error>("one") }).chain(stream::once(async move {
                 let _given_up = GivenUp(gives_up);
@@ -216,6 +221,67 @@ async fn a_body_of_another_length_than_its_head_tells_ends_the_connection() {
         assert_eq!(text.matches("HTTP/1.1 ").count(), 1, "{text}");
         assert_eq!(text.split_once("\r\n\r\n").unwrap().1, body);
     }
+    let nothing = world.talk([b"GET /fails HTTP/1.1\r\n\r\n".as_slice()].into_iter()).await;
+    assert_eq!(nothing, "", "a proxy may ask again, or tell an error");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_may_come_later_than_its_head() {
+    let world = World::new().await;
+    let mut stream = world.connect().await;
+    for wait_ms in [5, 300, 5] {
+        stream.write_all(b"POST /empty HTTP/1.1\r\ncontent-length: 6\r\n\r\nabc").await.unwrap();
+        sleep(Duration::from_millis(wait_ms)).await;
+        stream.write_all(b"def").await.unwrap();
+        assert!(read_until(&mut stream, "\r\n\r\n").await.starts_with("HTTP/1.1 204"), "{wait_ms}");
+    }
+    drop(stream);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn an_empty_line_behind_a_request_is_no_beginning_of_another() {
+    let settings = ServeSettings { head_timeout: Duration::from_millis(200), ..ServeSettings::default() };
+    let world = World::with(settings).await;
+    let mut stream = world.connect().await;
+    for _ in 0..2 {
+        stream.write_all(b"POST /empty HTTP/1.1\r\ncontent-length: 3\r\n\r\nabc\r\n").await.unwrap();
+        assert!(read_until(&mut stream, "\r\n\r\n").await.starts_with("HTTP/1.1 204"));
+        // Longer than a head may take, looks of the connection included.
+        sleep(Duration::from_millis(600)).await;
+    }
+    // What is a beginning is not waited for.
+    stream.write_all(b"GET /empty HTTP/1.1\r\n\r\nGET").await.unwrap();
+    assert!(read_until(&mut stream, "\r\n\r\n").await.starts_with("HTTP/1.1 204"));
+    let mut rest = Vec::new();
+    let _ = timeout(SOON, stream.read_to_end(&mut rest)).await.unwrap();
+    assert!(rest.is_empty());
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_does_not_become_http2_in_the_middle() {
+    let world = World::new().await;
+    let text = "GET /empty HTTP/1.1\r\n\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let (mut reads, mut writes) = world.connect().await.into_split();
+    writes.write_all(text.as_bytes()).await.unwrap();
+    let mut answers = Vec::new();
+    let _ = timeout(SOON, reads.read_to_end(&mut answers)).await.unwrap();
+    let answers = String::from_utf8(answers).unwrap();
+    assert!(answers.starts_with("HTTP/1.1 204") && !answers.contains('\0'), "{answers:?}");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn who_takes_no_answers_is_cut() {
+    let settings = ServeSettings { write_timeout: Duration::from_millis(200), ..ServeSettings::default() };
+    let world = World::with(settings).await;
+    let (_reads, mut writes) = world.connect().await.into_split();
+    // 64 MiB of answers, more than any socket holds.
+    let requests = "GET /large HTTP/1.1\r\n\r\n".repeat(512);
+    let cut = async { while writes.write_all(requests.as_bytes()).await.is_ok() {} };
+    timeout(SOON, cut).await.unwrap();
     world.stop().await;
 }
 

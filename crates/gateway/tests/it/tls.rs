@@ -288,6 +288,24 @@ async fn encrypted_requests_in_flight_finish_when_the_server_stops() {
     drop(half_open);
 }
 
+// TLS takes answers that the socket has no room for.
+#[tokio::test]
+async fn who_takes_no_encrypted_answers_is_cut() {
+    let authority = Authority::new();
+    let certificates = Certificates::none();
+    certificates.load(&[authority.write("a", "a.test")]).unwrap();
+    let tls = Tls::public(certificates, TlsSettings::default()).unwrap();
+    let settings = ServeSettings { write_timeout: Duration::from_millis(200), ..ServeSettings::default() };
+    let secure = Secure::bounded(tls, settings).await;
+    let stream = secure.connect("a.test", authority.http1()).await.unwrap();
+    let (_reads, mut writes) = tokio::io::split(stream);
+    let requests = "GET /nowhere HTTP/1.1\r\nhost: a.test\r\n\r\n".repeat(1000);
+    let cut = async {
+        while writes.write_all(requests.as_bytes()).await.is_ok() && writes.flush().await.is_ok() {}
+    };
+    timeout(SOON, cut).await.unwrap();
+}
+
 #[tokio::test]
 async fn plain_http_is_sent_to_https_but_for_probes_and_this_machine() {
     let authority = Authority::new();

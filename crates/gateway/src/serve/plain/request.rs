@@ -5,11 +5,13 @@ use std::mem::MaybeUninit;
 use axum::body::Body;
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, Method, Request, Uri, Version, header};
+use http::{HeaderMap, Method, Request, Uri, Version};
 use httparse::Status;
 
 use crate::http1::{Copied, number};
 
+/// The largest request, head and body, in bytes; a larger one is unusual.
+pub(super) const MAX_REQUEST_BYTES: usize = 64 * 1024;
 /// Headers of one request; with more it is unusual.
 const MAX_HEADERS: usize = 100;
 
@@ -18,35 +20,37 @@ const MAX_HEADERS: usize = 100;
 pub(super) enum Unfit {
     /// They are the beginning of a head.
     Part,
-    /// No request, or one that hyper reads: with a body that is still coming, of another version, one that wants
-    /// something of the connection.
+    /// They are a head, and the beginning of a small body.
+    BodyPart,
+    /// No request, or one that hyper reads: with a large body, of another version, one that wants something of the
+    /// connection.
     Unusual,
 }
 
 /// The request at the beginning of `input`, and its length.
 pub(super) fn find(input: &[u8]) -> Result<(Request<Body>, usize), Unfit> {
     let mut lines = [const { MaybeUninit::uninit() }; MAX_HEADERS];
-    let mut request = httparse::Request::new(&mut []);
-    match request.parse_with_uninit_headers(input, &mut lines) {
-        Ok(Status::Complete(length)) => take(&request, input, length).ok_or(Unfit::Unusual),
+    let mut parsed = httparse::Request::new(&mut []);
+    match parsed.parse_with_uninit_headers(input, &mut lines) {
+        Ok(Status::Complete(head_length)) => {
+            let body_length = body_length(parsed.headers).ok_or(Unfit::Unusual)?;
+            let length = head_length.checked_add(body_length).filter(|it| *it <= MAX_REQUEST_BYTES);
+            let length = length.ok_or(Unfit::Unusual)?;
+            let whole = input.get(..length).ok_or(Unfit::BodyPart)?;
+            take(&parsed, whole, head_length).map(|it| (it, length)).ok_or(Unfit::Unusual)
+        }
         Ok(Status::Partial) => Err(Unfit::Part),
         Err(_) => Err(Unfit::Unusual),
     }
 }
 
-/// The request whose head is the first `head_length` bytes of `input`, and its own length; `None` if it is unusual.
-fn take(
-    parsed: &httparse::Request<'_, '_>,
-    input: &[u8],
-    head_length: usize,
-) -> Option<(Request<Body>, usize)> {
+/// The request that is `input`, whose head is the first `head_length` bytes; `None` if it is unusual.
+fn take(parsed: &httparse::Request<'_, '_>, input: &[u8], head_length: usize) -> Option<Request<Body>> {
     let path = parsed.path.filter(|it| it.starts_with('/') && parsed.version == Some(1))?;
-    let body_length = body_length(parsed.headers)?;
-    let length = head_length.checked_add(body_length)?;
     // A copy, which all is a part of: the memory that was read into is for the next ones.
-    let copy = Bytes::copy_from_slice(input.get(..length)?);
+    let copy = Bytes::copy_from_slice(input);
     let copied = Copied { input, copy: &copy };
-    let body = if body_length == 0 { Body::empty() } else { copy.slice(head_length..).into() };
+    let body = if head_length == input.len() { Body::empty() } else { copy.slice(head_length..).into() };
     let mut request = Request::new(body);
     *request.method_mut() =
         Method::from_bytes(parsed.method?.as_bytes()).ok().filter(|it| *it != Method::CONNECT)?;
@@ -56,33 +60,31 @@ fn take(
     let mut headers = HeaderMap::with_capacity(parsed.headers.len());
     for line in parsed.headers.iter() {
         let (name, value) = copied.header(line)?;
-        if is_unusual(&name, value.as_bytes()) {
-            return None;
-        }
         headers.append(name, value);
     }
     *request.headers_mut() = headers;
-    Some((request, length))
+    Some(request)
 }
 
-/// The length of the body as the head tells it; `None` if that is not beyond doubt.
+/// The length of the body, as the head tells it; `None` if that leaves a doubt, or the head asks for more than an answer.
 fn body_length(lines: &[httparse::Header<'_>]) -> Option<usize> {
-    let is_length = |it: &&httparse::Header<'_>| it.name.eq_ignore_ascii_case("content-length");
-    let mut told = lines.iter().filter(is_length);
-    match (told.next(), told.next()) {
-        (None, _) => Some(0),
-        (Some(line), None) => number(line.value).and_then(|it| usize::try_from(it).ok()),
-        (Some(_), Some(_)) => None,
+    let mut told = None;
+    for line in lines {
+        let is = |name: &str| line.name.eq_ignore_ascii_case(name);
+        if is("content-length") {
+            let length = number(line.value).and_then(|it| usize::try_from(it).ok())?;
+            if told.replace(length).is_some() {
+                return None;
+            }
+        } else if is("transfer-encoding")
+            || is("upgrade")
+            || is("expect")
+            || is("connection") && !line.value.eq_ignore_ascii_case(b"keep-alive")
+        {
+            return None;
+        }
     }
-}
-
-/// Whether the header asks for more than an answer.
-fn is_unusual(name: &HeaderName, value: &[u8]) -> bool {
-    match *name {
-        header::CONNECTION => !value.eq_ignore_ascii_case(b"keep-alive"),
-        header::TRANSFER_ENCODING | header::UPGRADE | header::EXPECT => true,
-        _ => false,
-    }
+    Some(told.unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -94,6 +96,7 @@ mod tests {
     fn check(input: &str) -> String {
         match find(input.as_bytes()) {
             Err(Unfit::Part) => "part".into(),
+            Err(Unfit::BodyPart) => "part of the body".into(),
             Err(Unfit::Unusual) => "unusual".into(),
             Ok((request, length)) => {
                 let headers: Vec<_> = request
@@ -128,10 +131,23 @@ mod tests {
     }
 
     #[test]
+    fn the_beginning_of_a_small_body_waits_for_its_end() {
+        let upload = |told: usize, come: usize| {
+            check(&format!("POST /a HTTP/1.1\r\ncontent-length: {told}\r\n\r\n{}", "x".repeat(come)))
+        };
+        assert_eq!(upload(4, 0), "part of the body");
+        assert_eq!(upload(4, 3), "part of the body");
+        assert_eq!(upload(4, 4), "POST /a [content-length=4] 4 of 43");
+        let room = MAX_REQUEST_BYTES - "POST /a HTTP/1.1\r\ncontent-length: 65493\r\n\r\n".len();
+        assert_eq!(upload(room, 0), "part of the body");
+        assert_eq!(upload(room + 1, 0), "unusual", "with its head it is too large");
+    }
+
+    #[test]
     fn what_is_rare_or_in_doubt_is_left_to_hyper() {
         let head = |lines: &str| format!("POST /a HTTP/1.1\r\n{lines}\r\n\r\nabc");
         for lines in [
-            "content-length: 4",
+            "content-length: 66000",
             "content-length: 3\r\ncontent-length: 3",
             "content-length: 3, 3",
             "content-length: +3",
@@ -139,6 +155,7 @@ mod tests {
             "transfer-encoding: chunked",
             "transfer-encoding: identity",
             "expect: 100-continue",
+            "expect: 100-continue\r\ncontent-length: 9",
             "upgrade: websocket",
             "connection: close",
             "connection: keep-alive, x-mine",
