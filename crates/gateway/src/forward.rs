@@ -31,6 +31,7 @@ use axum::body::Body;
 use futures_util::{Stream, StreamExt as _};
 use http::{Request, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
+use store::PerCore;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::rustls::ClientConfig;
@@ -109,7 +110,9 @@ struct Shared {
     setting: Mutex<()>,
     /// A worker may be fit that was not, or is new.
     changed: Arc<Notify>,
-    picks: AtomicU64,
+    picks: PerCore<AtomicU64>,
+    /// Proxies of one cluster begin with different workers.
+    first: u64,
 }
 
 /// How one worker stands, for status pages and tests.
@@ -146,8 +149,8 @@ impl Workers {
             set: ArcSwap::default(),
             setting: Mutex::default(),
             changed: Arc::default(),
-            // Proxies of one cluster begin with different workers.
-            picks: AtomicU64::new(RandomState::new().hash_one(())),
+            picks: PerCore::default(),
+            first: RandomState::new().hash_one(()),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -283,7 +286,7 @@ impl Workers {
     /// there are several.
     fn choose(&self, lost: &[Arc<Worker>], now: Instant) -> Option<Turn> {
         let set = self.shared.set.load();
-        let turn = self.shared.picks.fetch_add(1, Ordering::Relaxed);
+        let turn = self.shared.picks.here().fetch_add(1, Ordering::Relaxed).wrapping_add(self.shared.first);
         let from = usize::try_from(turn % (set.len().max(1) as u64)).unwrap_or_default();
         let rank = |it: &Arc<Worker>| {
             (it.fitness(), lost.iter().any(|other| Arc::ptr_eq(other, it)), it.outstanding())

@@ -52,6 +52,7 @@ pub(super) async fn watch(worker: Arc<Worker>, settings: Arc<WorkerSettings>) {
                 }
             }
             worker.tidy(settings.idle_timeout);
+            worker.tell();
             let fine = worker.standing() == Standing::Ready && silences == 0;
             let pause = if fine { settings.check_every } else { settings.check_every.min(IMPATIENCE) };
             sleep(LEAST_PAUSE).await;
@@ -60,7 +61,10 @@ pub(super) async fn watch(worker: Arc<Worker>, settings: Arc<WorkerSettings>) {
     };
     tokio::select! {
         () = watching => {}
-        () = removed.cancelled() => worker.close(),
+        () = removed.cancelled() => {
+            worker.close();
+            worker.tell();
+        }
     }
 }
 

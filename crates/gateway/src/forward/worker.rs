@@ -93,8 +93,9 @@ pub(super) struct Worker {
     slots: Semaphore,
     /// By the core whose runtime waits for them: no other one uses them.
     resting: PerCore<Mutex<Vec<Lane>>>,
-    rested: AtomicUsize,
-    max_resting: usize,
+    /// Requests that it was chosen for; told to the metrics now and then.
+    picks: PerCore<AtomicU64>,
+    max_connections: usize,
 }
 
 impl Worker {
@@ -114,8 +115,8 @@ impl Worker {
             began: Instant::now(),
             slots: Semaphore::new(settings.max_connections),
             resting: PerCore::default(),
-            rested: AtomicUsize::new(0),
-            max_resting: settings.max_connections,
+            picks: PerCore::default(),
+            max_connections: settings.max_connections,
             address,
         })
     }
@@ -218,16 +219,20 @@ impl Worker {
     /// Count a request as this worker's from `now` on, before it has a connection.
     pub(super) fn take_turn(self: &Arc<Self>, now: Instant) -> Turn {
         self.outstanding.fetch_add(1, Relaxed);
-        self.measures.picks.increment(1);
-        self.measures.outstanding.increment(1.0);
+        self.picks.here().fetch_add(1, Relaxed);
         Turn { worker: Arc::clone(self), has_slot: false, since: Some(now), upload: None }
     }
 
     /// As a turn, without counting as a choice: for checks.
     pub(super) fn visit(self: &Arc<Self>) -> Turn {
         self.outstanding.fetch_add(1, Relaxed);
-        self.measures.outstanding.increment(1.0);
         Turn { worker: Arc::clone(self), has_slot: false, since: None, upload: None }
+    }
+
+    /// Tell the metrics how it stands: now and then, for all cores would write there with each request.
+    pub(super) fn tell(&self) {
+        self.measures.picks.absolute(self.picks.all().map(|it| it.load(Relaxed)).sum());
+        self.measures.outstanding.set(f64::from(u32::try_from(self.outstanding()).unwrap_or(u32::MAX)));
     }
 
     /// The connection that rested last here, if there is one.
@@ -236,21 +241,15 @@ impl Worker {
         let mut resting = self.shelf(here);
         // Nearly always the last one: more cores than shelves share some.
         let at = resting.iter().rposition(|it| it.home == here)?;
-        let lane = resting.swap_remove(at);
-        self.rested.fetch_sub(1, Relaxed);
-        Some(lane)
+        Some(resting.swap_remove(at))
     }
 
     /// Close a connection that rests elsewhere, if a new one would be one too many.
     pub(super) fn make_room(&self) {
-        if self.outstanding() + self.rested.load(Relaxed) <= self.max_resting {
-            return;
-        }
-        for shelf in self.resting.all() {
-            if shelf.lock().unwrap_or_else(PoisonError::into_inner).pop().is_some() {
-                self.rested.fetch_sub(1, Relaxed);
-                return;
-            }
+        let shelves = || self.resting.all().map(|it| it.lock().unwrap_or_else(PoisonError::into_inner));
+        let rest: usize = shelves().map(|it| it.len()).sum();
+        if self.outstanding() + rest > self.max_connections {
+            let _closed = shelves().find_map(|mut it| it.pop());
         }
     }
 
@@ -260,11 +259,7 @@ impl Worker {
             return;
         }
         lane.rest();
-        if self.rested.fetch_add(1, Relaxed) < self.max_resting {
-            self.shelf(lane.home).push(lane);
-        } else {
-            self.rested.fetch_sub(1, Relaxed);
-        }
+        self.shelf(lane.home).push(lane);
     }
 
     /// Close connections that have rested for `limit`, and those that the worker has closed.
@@ -284,9 +279,7 @@ impl Worker {
     fn close_all_but(&self, mut stays: impl FnMut(&mut Lane) -> bool) {
         for shelf in self.resting.all() {
             let mut resting = shelf.lock().unwrap_or_else(PoisonError::into_inner);
-            let before = resting.len();
             resting.retain_mut(&mut stays);
-            self.rested.fetch_sub(before - resting.len(), Relaxed);
         }
     }
 
@@ -363,7 +356,6 @@ impl Drop for Turn {
             self.worker.slots.add_permits(1);
         }
         self.worker.outstanding.fetch_sub(1, Relaxed);
-        self.worker.measures.outstanding.decrement(1.0);
         if self.silent_since().is_some_and(|it| it.elapsed() >= PATIENCE) {
             self.worker.bad_answer();
         }

@@ -1,5 +1,6 @@
 //! One request before its limits: first its address alone, before anything is spent on it; then all that it counts for.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
@@ -197,15 +198,15 @@ fn policy(class: Class, scope: &'static str) -> &'static str {
 }
 
 /// A user among those of all projects: no project's tokens count against another one's users.
-fn global(project: &Project, id: &str) -> String {
+fn global<'a>(project: &Project, id: &'a str) -> Cow<'a, str> {
     if project.reference.is_default() && id.parse::<uuid::Uuid>().is_ok() {
-        return id.to_owned();
+        return id.into();
     }
-    format!("{}:{}", project.reference, bounded(id))
+    format!("{}:{}", project.reference, bounded(id)).into()
 }
 
-fn bounded(id: &str) -> String {
-    if id.len() <= MAX_ID_BYTES { id.to_owned() } else { short_digest(id) }
+fn bounded(id: &str) -> Cow<'_, str> {
+    if id.len() <= MAX_ID_BYTES { id.into() } else { short_digest(id).into() }
 }
 
 /// The same in all processes; says nothing of what it is of.

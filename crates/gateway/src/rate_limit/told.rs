@@ -1,5 +1,6 @@
 //! What clients are told about limits: `RateLimit-Policy` and `RateLimit` (IETF draft, version 8 and later). Pure.
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use store::Standing;
 
@@ -8,35 +9,36 @@ use super::MINUTE;
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
-/// The two headers; empty when nothing was limited.
+/// The two headers, in one piece of memory; empty when nothing was limited.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Told {
-    /// All limits: `"ip";q=600;w=60, "data-user";q=300;w=60`.
-    policy: String,
-    /// The one with the least left: `"data-user";r=12`, and when it is worth asking again: `;t=7`.
-    limit: String,
+    /// All limits: `"ip";q=600;w=60, "data-user";q=300;w=60`. Then the one with the least left: `"data-user";r=12`, and
+    /// when it is worth asking again: `;t=7`.
+    text: String,
+    /// Where the second begins.
+    at: usize,
 }
 
 impl Told {
     /// What to tell of the limits, by name.
     pub(crate) fn new<'a>(limits: impl Iterator<Item = (&'static str, &'a Standing)> + Clone) -> Self {
         // Room for four limits.
-        let mut policy = Line(String::with_capacity(128));
+        let mut line = Line(String::with_capacity(192));
         for (name, it) in limits.clone() {
-            policy.text(if policy.0.is_empty() { "\"" } else { ", \"" }).text(name);
-            policy.text("\";q=").number(it.max.into()).text(";w=").number(MINUTE.as_secs());
+            line.text(if line.0.is_empty() { "\"" } else { ", \"" }).text(name);
+            line.text("\";q=").number(it.max.into()).text(";w=").number(MINUTE.as_secs());
         }
         // Parts of the limit, in millionths: no fractions needed.
         let part = |it: &Standing| u64::from(it.left) * 1_000_000 / u64::from(it.max.max(1));
         let tightest = limits.min_by_key(|(_, it)| (std::cmp::Reverse(it.wait), part(it)));
-        let mut limit = Line(String::with_capacity(64));
+        let at = line.0.len();
         if let Some((name, it)) = tightest {
-            limit.text("\"").text(name).text("\";r=").number(it.left.into());
+            line.text("\"").text(name).text("\";r=").number(it.left.into());
             if !it.wait.is_zero() {
-                limit.text(";t=").number(secs(it.wait));
+                line.text(";t=").number(secs(it.wait));
             }
         }
-        Self { policy: policy.0, limit: limit.0 }
+        Self { text: line.0, at }
     }
 
     /// Add them to an answer.
@@ -44,7 +46,9 @@ impl Told {
         if self.is_empty() {
             return;
         }
-        let values = (HeaderValue::try_from(self.policy), HeaderValue::try_from(self.limit));
+        let mut policy = Bytes::from(self.text);
+        let limit = policy.split_off(self.at);
+        let values = (HeaderValue::from_maybe_shared(policy), HeaderValue::from_maybe_shared(limit));
         let (Ok(policy), Ok(limit)) = values else { return };
         headers.insert(POLICY, policy);
         headers.insert(LIMIT, limit);
@@ -52,7 +56,7 @@ impl Told {
 
     /// Whether there is nothing to tell.
     pub(crate) fn is_empty(&self) -> bool {
-        self.policy.is_empty()
+        self.text.is_empty()
     }
 }
 
@@ -86,7 +90,8 @@ mod tests {
         let standing = |max, left, wait_ms| Standing { max, left, wait: Duration::from_millis(wait_ms) };
         let check = |limits: &[(&'static str, Standing)]| {
             let told = Told::new(limits.iter().map(|(name, it)| (*name, it)));
-            (told.policy, told.limit)
+            let (policy, limit) = told.text.split_at(told.at);
+            (policy.to_owned(), limit.to_owned())
         };
         let (policy, limit) = check(&[("ip", standing(600, 599, 0)), ("data-user", standing(10, 7, 0))]);
         assert_eq!(policy, r#""ip";q=600;w=60, "data-user";q=10;w=60"#);
