@@ -15,16 +15,25 @@ const ANY: HeaderValue = HeaderValue::from_static("*");
 const ALLOWED: &str = "authorization, x-client-info, apikey, content-type, x-retry-count, x-supabase-api-version, \
     accept-profile, content-profile, prefer, range, x-upsert, x-region, x-metadata, tus-resumable, upload-length, \
     upload-offset, upload-metadata, x-signature, x-request-id, traceparent, tracestate, baggage";
-const EXPOSED: HeaderValue = HeaderValue::from_static(
+/// What pages may read of an answer, without and with what tells of limits: a literal can be joined, a constant cannot.
+macro_rules! exposed {
+    ($list:literal) => {
+        [
+            HeaderValue::from_static($list),
+            HeaderValue::from_static(concat!($list, ", RateLimit, RateLimit-Policy, Retry-After")),
+        ]
+    };
+}
+static EXPOSED: [HeaderValue; 2] = exposed!(
     "content-range, content-location, content-encoding, content-type, location, link, x-total-count, \
     x-supabase-api-version, x-sb-error-code, x-request-id, retry-after, upload-offset, upload-length, upload-metadata, \
     upload-defer-length, upload-concat, upload-expires, tus-resumable, tus-version, tus-extension, tus-max-size, \
     tus-checksum-algorithm, x-relay-error, sb-request-id, sb-gateway-version, sb-gateway-mode, sb-auth-user-id, \
-    sb-auth-refresh-token-counter, sb-auth-refresh-token-prefix, sb-webhook-timestamp, sb-webhook-id",
+    sb-auth-refresh-token-counter, sb-auth-refresh-token-prefix, sb-webhook-timestamp, sb-webhook-id"
 );
-const EXPOSED_BY_DATA_API: HeaderValue = HeaderValue::from_static(
+static EXPOSED_BY_DATA_API: [HeaderValue; 2] = exposed!(
     "Content-Encoding, Content-Location, Content-Range, Content-Type, Date, Location, Server, Transfer-Encoding, \
-    Range-Unit",
+    Range-Unit"
 );
 /// What tells of limits.
 const EXPOSED_OF_LIMITS: HeaderValue = HeaderValue::from_static("RateLimit, RateLimit-Policy, Retry-After");
@@ -78,9 +87,13 @@ pub(crate) fn mark(
         if !any {
             headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
         }
-        let exposed = if target == Target::DataApi { EXPOSED_BY_DATA_API } else { EXPOSED };
-        headers.entry(header::ACCESS_CONTROL_EXPOSE_HEADERS).or_insert(exposed);
+        if let Entry::Vacant(place) = headers.entry(header::ACCESS_CONTROL_EXPOSE_HEADERS) {
+            let [all, with_limits] = if target == Target::DataApi { &EXPOSED_BY_DATA_API } else { &EXPOSED };
+            place.insert(if limited { with_limits } else { all }.clone());
+            return;
+        }
     }
+    // Beside what the service itself exposes.
     if limited && headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
         headers.append(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED_OF_LIMITS);
     }

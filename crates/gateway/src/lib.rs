@@ -5,8 +5,9 @@
 //! On the way back: compression, CORS and security headers, the id echoed, one log line and two metrics.
 //!
 //! - [`Gateway`] and [`endpoint()`]: the pipeline around the services, which are [`Endpoint`]s themselves.
-//! - [`serve()`]: HTTP/1.1 and HTTP/2 on a listener, with bounded connections and a graceful end (REQ H5); [`serve_on()`]
-//!   keeps them on [`Cores`], as proxies do, and [`Load`] counts their requests.
+//! - [`serve()`]: HTTP/1.1 and HTTP/2 on a listener, with bounded connections and a graceful end (REQ H5); hyper reads
+//!   what is not of the usual kind. [`serve_on()`] keeps connections on [`Cores`], as proxies do, and [`Load`] counts their
+//!   requests.
 //! - [`Tls`]: what makes such a listener one for HTTPS (REQ H9), and [`Certificates`], which it shows.
 //!
 //! - [`Workers`]: a service that other processes answer, as an [`Endpoint`] (REQ H6).

@@ -10,6 +10,7 @@ use common::{ClientAddress, Configured, Project, ProjectRef, PublicUrl, RequestI
 use futures_util::FutureExt as _;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http_body::Body as _;
 use tokio::time::{Instant, timeout};
 
 use crate::admission::{Admitted, Door};
@@ -86,7 +87,17 @@ impl Visit {
         let origin = Origin::of(hop, request.headers(), request.uri(), gateway.trusted_proxies());
         let span = traced::arrive(request, route, &origin);
         let now = Moment::now();
-        let header = |name: HeaderName| request.headers().get(name).cloned();
+        // One pass over all instead of a search for each: there are few as a rule.
+        let (mut page, mut accept_encoding, mut api_version) = (None, None, None);
+        for (name, value) in request.headers() {
+            let place = match *name {
+                header::ORIGIN => &mut page,
+                header::ACCEPT_ENCODING => &mut accept_encoding,
+                _ if *name == API_VERSION => &mut api_version,
+                _ => continue,
+            };
+            place.get_or_insert_with(|| value.clone());
+        }
         Self {
             id: gateway.request_ids.of(request.headers(), now.since_1970),
             route,
@@ -99,9 +110,9 @@ impl Visit {
             admission: Duration::ZERO,
             trace: None,
             rates: Told::default(),
-            page: header(header::ORIGIN),
-            accept_encoding: header(header::ACCEPT_ENCODING),
-            api_version: header(API_VERSION),
+            page,
+            accept_encoding,
+            api_version,
             span,
         }
     }
@@ -253,7 +264,7 @@ async fn forward(
         refused.map_or(Ok(()), Err)?;
     }
     let admitted = admitted?;
-    if body_limit::is_announced(request.headers(), limits.max_body_bytes) {
+    if !request.body().is_end_stream() && body_limit::is_announced(request.headers(), limits.max_body_bytes) {
         let (head, body) = request.into_parts();
         Box::pin(body_limit::discard(&head.headers, body)).await;
         return Err(Error::BodyTooLarge { max_bytes: limits.max_body_bytes });

@@ -1,10 +1,11 @@
 //! The id of a request: the client's own when it is sane, else a new one. Called first in the pipeline.
 
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::BuildHasher as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use common::RequestId;
+use foldhash::quality::RandomState;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use store::{Here, PerCore};
 use uuid::{Builder, Uuid};

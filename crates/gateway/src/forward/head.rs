@@ -91,7 +91,7 @@ pub(super) fn write(head: &Parts, length: Length, upgrades: bool, passage: &Pass
         lines.add("upgrade", b"websocket");
     }
     lines.add_length(length, head);
-    lines.introduce(passage, head.headers.contains_key(header::HOST));
+    lines.introduce(passage, &head.headers);
     lines.0.extend_from_slice(b"\r\n");
     lines.0
 }
@@ -162,7 +162,7 @@ impl Lines {
     }
 
     /// Where the request comes from.
-    fn introduce(&mut self, passage: &Passage<'_>, names_host: bool) {
+    fn introduce(&mut self, passage: &Passage<'_>, headers: &HeaderMap) {
         let Origin { client, host, encrypted, .. } = passage.origin;
         if let Some(client) = client {
             self.0.extend_from_slice(b"x-forwarded-for: ");
@@ -173,7 +173,7 @@ impl Lines {
         if !host.is_empty() {
             self.add("host", host.as_bytes());
             self.add("x-forwarded-host", host.as_bytes());
-        } else if !names_host {
+        } else if !headers.contains_key(header::HOST) {
             self.add("host", b"");
         }
         self.add("x-request-id", passage.id.0.as_bytes());

@@ -93,8 +93,10 @@ pub(super) struct Worker {
     slots: Semaphore,
     /// By the core whose runtime waits for them: no other one uses them.
     resting: PerCore<Mutex<Vec<Lane>>>,
-    /// Requests that it was chosen for; told to the metrics now and then.
+    /// Requests that it was chosen for.
     picks: PerCore<AtomicU64>,
+    /// What the metrics were told: of the picks, and of what was outstanding then.
+    told: (AtomicU64, AtomicUsize),
     max_connections: usize,
 }
 
@@ -116,6 +118,7 @@ impl Worker {
             slots: Semaphore::new(settings.max_connections),
             resting: PerCore::default(),
             picks: PerCore::default(),
+            told: Default::default(),
             max_connections: settings.max_connections,
             address,
         })
@@ -229,10 +232,16 @@ impl Worker {
         Turn { worker: Arc::clone(self), has_slot: false, since: None, upload: None }
     }
 
-    /// Tell the metrics how it stands: now and then, for all cores would write there with each request.
+    /// Tell the metrics how it stands, by what has changed: others of its name may come before and after it. Now and then,
+    /// for all cores would write there with each request.
     pub(super) fn tell(&self) {
-        self.measures.picks.absolute(self.picks.all().map(|it| it.load(Relaxed)).sum());
-        self.measures.outstanding.set(f64::from(u32::try_from(self.outstanding()).unwrap_or(u32::MAX)));
+        let (told_picks, told_outstanding) = &self.told;
+        let picks: u64 = self.picks.all().map(|it| it.load(Relaxed)).sum();
+        self.measures.picks.increment(picks.saturating_sub(told_picks.fetch_max(picks, Relaxed)));
+        let outstanding = self.outstanding();
+        let before = told_outstanding.swap(outstanding, Relaxed);
+        let count = |it: usize| f64::from(u32::try_from(it).unwrap_or(u32::MAX));
+        self.measures.outstanding.increment(count(outstanding) - count(before));
     }
 
     /// The connection that rested last here, if there is one.
@@ -244,12 +253,15 @@ impl Worker {
         Some(resting.swap_remove(at))
     }
 
-    /// Close a connection that rests elsewhere, if a new one would be one too many.
+    /// Close connections that rest elsewhere, as many as would be too many with a new one.
     pub(super) fn make_room(&self) {
+        // First: one that comes to rest meanwhile counts twice, and not never.
+        let outstanding = self.outstanding();
         let shelves = || self.resting.all().map(|it| it.lock().unwrap_or_else(PoisonError::into_inner));
         let rest: usize = shelves().map(|it| it.len()).sum();
-        if self.outstanding() + rest > self.max_connections {
-            let _closed = shelves().find_map(|mut it| it.pop());
+        for _ in 0..(outstanding + rest).saturating_sub(self.max_connections) {
+            let fullest = self.resting.all().max_by_key(|it| it.lock().map_or(0, |it| it.len()));
+            let _closed = fullest.and_then(|it| it.lock().unwrap_or_else(PoisonError::into_inner).pop());
         }
     }
 
@@ -356,6 +368,10 @@ impl Drop for Turn {
             self.worker.slots.add_permits(1);
         }
         self.worker.outstanding.fetch_sub(1, Relaxed);
+        if self.worker.removed.is_cancelled() {
+            // Nobody else tells it any more.
+            self.worker.tell();
+        }
         if self.silent_since().is_some_and(|it| it.elapsed() >= PATIENCE) {
             self.worker.bad_answer();
         }
@@ -371,6 +387,28 @@ mod tests {
     fn worker() -> Arc<Worker> {
         let address = "http://10.0.0.1:80".parse().unwrap();
         Worker::new(address, &WorkerSettings::default(), Arc::default())
+    }
+
+    #[test]
+    fn metrics_go_on_when_a_worker_comes_back() {
+        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        metrics::with_local_recorder(&recorder, || {
+            for _ in 0..2 {
+                let worker = worker();
+                let turns: Vec<_> = (0..3).map(|_| worker.take_turn(Instant::now())).collect();
+                worker.tell();
+                worker.removed.cancel();
+                worker.tell();
+                assert!(
+                    handle.render().contains("madbase_worker_outstanding_requests{worker=\"10.0.0.1:80\"} 3")
+                );
+                drop(turns);
+            }
+        });
+        let text = handle.render();
+        assert!(text.contains("madbase_worker_outstanding_requests{worker=\"10.0.0.1:80\"} 0"), "{text}");
+        assert!(text.contains("madbase_worker_picks_total{worker=\"10.0.0.1:80\"} 6"), "{text}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -29,12 +29,14 @@ use super::Peer;
 use super::activity::{MAX_JOINED_BYTES, Watched};
 use crate::Endpoint;
 
-/// Pieces in which a request may come: its end is looked for in all that came, each time.
+/// Pieces in which a head may come: its end is looked for in all that came, each time.
 const MAX_PIECES: usize = 8;
 /// How long a body may come later than its head: many clients write the two one after the other.
 const BODY_LATE: Duration = Duration::from_millis(100);
 /// What is read at once.
 const READ_BYTES: usize = 16 * 1024;
+/// Empty lines before a request, in bytes.
+const MAX_EMPTY_BYTES: usize = 4096;
 /// The most that is kept for the next head.
 const WRITE_BYTES: usize = 16 * 1024;
 
@@ -57,6 +59,10 @@ pub(super) struct Plain<'a, S> {
     input: BytesMut,
     /// In how many pieces it came.
     pieces: usize,
+    /// How long the request is whose body is still coming.
+    wanted: usize,
+    /// Empty lines before it.
+    skipped: usize,
     /// Runs while the rest of a body is waited for.
     late: Option<Pin<Box<Sleep>>>,
     /// Whether anything of the answer was written.
@@ -78,7 +84,18 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Plain<'a, S> {
         (endpoint, peer): (&'a Arc<Endpoint>, &'a Arc<Peer>),
         ending: &'a AtomicBool,
     ) -> Self {
-        Self { stream, endpoint, peer, ending, input: BytesMut::new(), pieces: 0, late: None, began: false }
+        Self {
+            stream,
+            endpoint,
+            peer,
+            ending,
+            input: BytesMut::new(),
+            pieces: 0,
+            wanted: 0,
+            skipped: 0,
+            late: None,
+            began: false,
+        }
     }
 
     /// Answer requests until the connection ends, or one comes that is not of the usual kind: then the connection is
@@ -231,37 +248,41 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Plain<'a, S> {
 
     /// The next request, as soon as all of it has come.
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Next>> {
-        if self.input.is_empty() {
-            // What was read into it may still be allocated, whatever its capacity says.
-            self.input = BytesMut::new();
-        }
         loop {
-            if !self.input.is_empty() {
+            if !self.input.is_empty() && self.input.len() >= self.wanted {
                 match request::find(&self.input) {
                     Ok((request, length)) => {
                         self.forget(length);
                         return Poll::Ready(Ok(Ok(request)));
                     }
-                    Err(Unfit::Part) if self.may_come() => self.stream.activity.arrived(),
-                    Err(Unfit::BodyPart) if self.may_come() && !self.is_late(context) => {
-                        self.stream.activity.arrived();
-                    }
+                    Err(Unfit::BodyPart(length)) => self.wanted = length,
+                    Err(Unfit::Part) if self.may_come() => {}
                     Err(_) => return Poll::Ready(Ok(Err(Stop::Unusual))),
+                }
+                // One byte may be the half of an empty line.
+                if self.input.len() > 1 {
+                    self.stream.activity.arrived();
                 }
             }
             match self.poll_read(context) {
+                Poll::Ready(Ok(None)) if self.skipped > MAX_EMPTY_BYTES => {
+                    return Poll::Ready(Ok(Err(Stop::End)));
+                }
                 Poll::Ready(Ok(None)) => {}
                 Poll::Ready(Ok(Some(next))) => return Poll::Ready(Ok(next)),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending if self.input.is_empty() && self.ending.load(Relaxed) => {
                     return Poll::Ready(Ok(Err(Stop::End)));
                 }
+                Poll::Pending if self.wanted > 0 && self.is_late(context) => {
+                    return Poll::Ready(Ok(Err(Stop::Unusual)));
+                }
                 Poll::Pending => return Poll::Pending,
             }
         }
     }
 
-    /// Whether the rest of a request is waited for.
+    /// Whether the rest of a head is waited for.
     fn may_come(&self) -> bool {
         self.pieces < MAX_PIECES && self.input.len() < MAX_REQUEST_BYTES
     }
@@ -279,11 +300,14 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Plain<'a, S> {
             ready!(Pin::new(&mut self.stream.stream).poll_read(context, &mut buffer))?;
             let read = buffer.filled();
             if read.is_empty() {
-                return Poll::Ready(Ok(Some(Err(Stop::End))));
+                // hyper tells that half of a request is none.
+                let stop = if self.input.is_empty() { Stop::End } else { Stop::Unusual };
+                return Poll::Ready(Ok(Some(Err(stop))));
             }
             if self.input.is_empty()
                 && let Ok((request, length)) = request::find(read)
             {
+                self.forget(0);
                 self.keep(read.get(length..).unwrap_or_default());
                 return Poll::Ready(Ok(Some(Ok(request))));
             }
@@ -295,7 +319,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Plain<'a, S> {
     /// Ready when the client has left. What it sends meanwhile is kept: one piece, and the rest stays with the system.
     fn poll_left(&mut self, context: &mut Context<'_>) -> Poll<()> {
         READ.with_borrow_mut(|memory| {
-            while self.input.is_empty() {
+            while self.input.is_empty() && self.skipped <= MAX_EMPTY_BYTES {
                 let mut buffer = ReadBuf::new(memory);
                 let outcome = ready!(Pin::new(&mut self.stream.stream).poll_read(context, &mut buffer));
                 if outcome.is_err() || buffer.filled().is_empty() {
@@ -308,20 +332,31 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Plain<'a, S> {
     }
 
     fn keep(&mut self, read: &[u8]) {
-        let read = if self.input.is_empty() { behind_empty_lines(read) } else { read };
-        if !read.is_empty() {
+        let kept = if self.input.is_empty() { behind_empty_lines(read) } else { read };
+        self.skipped += read.len() - kept.len();
+        if !kept.is_empty() {
             self.pieces += 1;
-            self.input.extend_from_slice(read);
+            self.input.extend_from_slice(kept);
+            self.skip_empty_lines();
         }
     }
 
     /// The first `length` bytes of what is kept are a request that was found.
     fn forget(&mut self, length: usize) {
         self.input.advance(length);
-        let empty = self.input.len() - behind_empty_lines(&self.input).len();
-        self.input.advance(empty);
+        (self.wanted, self.skipped, self.late) = (0, 0, None);
+        self.skip_empty_lines();
         self.pieces = usize::from(!self.input.is_empty());
-        self.late = None;
+    }
+
+    fn skip_empty_lines(&mut self) {
+        let empty = self.input.len() - behind_empty_lines(&self.input).len();
+        self.skipped += empty;
+        self.input.advance(empty);
+        if self.input.is_empty() {
+            // Else it is still allocated, whatever its capacity says.
+            self.input = BytesMut::new();
+        }
     }
 }
 

@@ -82,7 +82,9 @@ async fn answer(request: Request<Body>, gives_up: mpsc::UnboundedSender<()>) -> 
     let head = request.method() == Method::HEAD;
     let (parts, body) = request.into_parts();
     // All of it: else it depends on the moment whether the connection goes on.
-    let body = to_bytes(body, 1 << 20).await.unwrap();
+    let Ok(body) = to_bytes(body, 1 << 20).await else {
+        return Response::builder().status(400).body(Body::empty()).unwrap();
+    };
     let pieces = |pieces: &[&'static str]| {
         let pieces = pieces.iter().map(|it| Ok::<_, io::Error>(*it)).collect::<Vec<_>>();
         // Now and then a piece lets wait for itself.
@@ -251,6 +253,10 @@ async fn an_empty_line_behind_a_request_is_no_beginning_of_another() {
         // Longer than a head may take, looks of the connection included.
         sleep(Duration::from_millis(600)).await;
     }
+    stream.write_all(b"\r").await.unwrap();
+    sleep(Duration::from_millis(20)).await;
+    stream.write_all(b"\n").await.unwrap();
+    sleep(Duration::from_millis(600)).await;
     // What is a beginning is not waited for.
     stream.write_all(b"GET /empty HTTP/1.1\r\n\r\nGET").await.unwrap();
     assert!(read_until(&mut stream, "\r\n\r\n").await.starts_with("HTTP/1.1 204"));
@@ -305,14 +311,32 @@ async fn who_leaves_gives_up_his_request() {
 #[tokio::test]
 async fn what_is_sent_ahead_is_bounded() {
     let world = World::new().await;
+    for byte in [b'x', b'\n'] {
+        let (_reads, mut writes) = world.connect().await.into_split();
+        writes.write_all(b"GET /never HTTP/1.1\r\n\r\n").await.unwrap();
+        let bytes = vec![byte; 64 * 1024];
+        let flood = async {
+            for _ in 0..1024 {
+                writes.write_all(&bytes).await.unwrap();
+            }
+        };
+        assert!(timeout(Duration::from_secs(1), flood).await.is_err(), "64 MiB were read ahead");
+    }
     let (_reads, mut writes) = world.connect().await.into_split();
-    writes.write_all(b"GET /never HTTP/1.1\r\n\r\n").await.unwrap();
-    let flood = async {
-        for _ in 0..1024 {
-            writes.write_all(&[b'x'; 64 * 1024]).await.unwrap();
-        }
-    };
-    assert!(timeout(Duration::from_secs(1), flood).await.is_err(), "64 MiB were read ahead");
-    drop(writes);
+    let lines = vec![b'\n'; 64 * 1024];
+    let empty_lines = async { while writes.write_all(&lines).await.is_ok() {} };
+    timeout(SOON, empty_lines).await.unwrap();
     world.end.cancel();
+}
+
+#[tokio::test]
+async fn half_a_body_is_told_to_the_service() {
+    let world = World::new().await;
+    let (mut reads, mut writes) = world.connect().await.into_split();
+    writes.write_all(b"POST /half HTTP/1.1\r\ncontent-length: 10\r\n\r\nabc").await.unwrap();
+    drop(writes);
+    let mut text = Vec::new();
+    timeout(SOON, reads.read_to_end(&mut text)).await.unwrap().unwrap();
+    assert!(text.starts_with(b"HTTP/1.1 400"), "{}", String::from_utf8_lossy(&text));
+    world.stop().await;
 }

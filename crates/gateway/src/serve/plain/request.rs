@@ -20,8 +20,8 @@ const MAX_HEADERS: usize = 100;
 pub(super) enum Unfit {
     /// They are the beginning of a head.
     Part,
-    /// They are a head, and the beginning of a small body.
-    BodyPart,
+    /// They are a head, and the beginning of a small body: all is so many bytes.
+    BodyPart(usize),
     /// No request, or one that hyper reads: with a large body, of another version, one that wants something of the
     /// connection.
     Unusual,
@@ -36,7 +36,7 @@ pub(super) fn find(input: &[u8]) -> Result<(Request<Body>, usize), Unfit> {
             let body_length = body_length(parsed.headers).ok_or(Unfit::Unusual)?;
             let length = head_length.checked_add(body_length).filter(|it| *it <= MAX_REQUEST_BYTES);
             let length = length.ok_or(Unfit::Unusual)?;
-            let whole = input.get(..length).ok_or(Unfit::BodyPart)?;
+            let whole = input.get(..length).ok_or(Unfit::BodyPart(length))?;
             take(&parsed, whole, head_length).map(|it| (it, length)).ok_or(Unfit::Unusual)
         }
         Ok(Status::Partial) => Err(Unfit::Part),
@@ -96,7 +96,7 @@ mod tests {
     fn check(input: &str) -> String {
         match find(input.as_bytes()) {
             Err(Unfit::Part) => "part".into(),
-            Err(Unfit::BodyPart) => "part of the body".into(),
+            Err(Unfit::BodyPart(length)) => format!("part of {length}"),
             Err(Unfit::Unusual) => "unusual".into(),
             Ok((request, length)) => {
                 let headers: Vec<_> = request
@@ -135,11 +135,11 @@ mod tests {
         let upload = |told: usize, come: usize| {
             check(&format!("POST /a HTTP/1.1\r\ncontent-length: {told}\r\n\r\n{}", "x".repeat(come)))
         };
-        assert_eq!(upload(4, 0), "part of the body");
-        assert_eq!(upload(4, 3), "part of the body");
+        assert_eq!(upload(4, 0), "part of 43");
+        assert_eq!(upload(4, 3), "part of 43");
         assert_eq!(upload(4, 4), "POST /a [content-length=4] 4 of 43");
         let room = MAX_REQUEST_BYTES - "POST /a HTTP/1.1\r\ncontent-length: 65493\r\n\r\n".len();
-        assert_eq!(upload(room, 0), "part of the body");
+        assert_eq!(upload(room, 0), format!("part of {MAX_REQUEST_BYTES}"));
         assert_eq!(upload(room + 1, 0), "unusual", "with its head it is too large");
     }
 
